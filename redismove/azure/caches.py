@@ -1,0 +1,296 @@
+"""Reading caches and links as facts, waiting until they are settled, and the few changes the mover makes by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from azure.mgmt.redis import models
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
+
+from redismove.azure.errors import AzureError, NotFound, told_as_ours
+from redismove.azure.session import Session
+from redismove.facts import (
+    AccessPolicy,
+    AccessPolicyAssignment,
+    CacheFacts,
+    FirewallRule,
+    LinkFacts,
+    ScheduleEntry,
+)
+
+SETTLED: Final = frozenset({"Succeeded", "Failed", "Disabled"})
+_ID = re.compile(
+    r"^/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)/providers/Microsoft\.Cache/redis/(?P<name>[^/]+)",
+    re.IGNORECASE,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CacheId:
+    """The parts of a cache's full resource id."""
+
+    subscription_id: str
+    resource_group: str
+    name: str
+
+    @classmethod
+    def parse(cls, cache_id: str) -> CacheId:
+        """Take a cache's full resource id (or that of a child of it) apart; AzureError where it is none."""
+        match = _ID.match(cache_id)
+        if not match:
+            raise AzureError(f"resource id: found {cache_id!r}, allowed the full id of an Azure Cache for Redis")
+        return cls(match["subscription"], match["group"], match["name"])
+
+
+def same(first: str, second: str) -> bool:
+    """Whether two resource ids name one resource; Azure returns them in other letter cases than it was given."""
+    return first.lower() == second.lower()
+
+
+def region(location: str | None) -> str:
+    """Return a region's short name: "East US 2" is "eastus2"."""
+    return (location or "").replace(" ", "").lower()
+
+
+class Caches:
+    """The caches of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def _told(self, what: str) -> Any:
+        return told_as_ours(what, self._session.endpoint)
+
+    def _client(self, cache_id: str) -> Any:
+        parts = CacheId.parse(cache_id)
+        if parts.subscription_id.lower() == self._session.subscription_id.lower():
+            return self._session.redis
+        return Session(self._session.endpoint, parts.subscription_id, self._session.instance_discovery).redis
+
+    def read(self, cache_id: str) -> CacheFacts | None:
+        """
+        Read one cache with its firewall rules, patch schedule and access policies, live.
+
+        Returns:
+            None where Azure has no such cache.
+        Raises:
+            AzureError: Azure cannot be asked.
+        """
+        parts = CacheId.parse(cache_id)
+        client = self._client(cache_id)
+        where = (parts.resource_group, parts.name)
+        with self._told(f'reading cache "{parts.name}"'):
+            try:
+                with told_as_ours("", self._session.endpoint):
+                    cache = client.redis.get(*where)
+            except NotFound:
+                return None
+            details: dict[str, Any] = {}
+            if cache.provisioning_state not in ("Creating", "Deleting"):
+                details = self._details(client, where)
+            return _facts(cache, parts, details)
+
+    def _details(self, client: Any, where: tuple[str, str]) -> dict[str, Any]:
+        return {
+            "firewall_rules": tuple(
+                FirewallRule(name=r.name.rsplit("/", 1)[-1], start_ip=r.start_ip, end_ip=r.end_ip)
+                for r in client.firewall_rules.list(*where)
+            ),
+            "patch_schedule": tuple(
+                ScheduleEntry(
+                    day_of_week=str(e.day_of_week),
+                    start_hour_utc=int(e.start_hour_utc),
+                    maintenance_window=_duration(e.maintenance_window),
+                )
+                for schedule in client.patch_schedules.list_by_redis_resource(*where)
+                for e in schedule.schedule_entries
+            ),
+            "access_policies": tuple(
+                AccessPolicy(name=p.name.rsplit("/", 1)[-1], permissions=p.permissions or "")
+                for p in client.access_policy.list(*where)
+                if str(p.type_properties_type or "Custom").endswith("Custom")
+            ),
+            "access_policy_assignments": tuple(
+                AccessPolicyAssignment(
+                    name=a.name.rsplit("/", 1)[-1],
+                    object_id=a.object_id or "",
+                    object_id_alias=a.object_id_alias or "",
+                    access_policy_name=a.access_policy_name or "",
+                )
+                for a in client.access_policy_assignment.list(*where)
+            ),
+        }
+
+    def link(self, primary_id: str, secondary_id: str) -> LinkFacts:
+        """Read the geo-replication link from *primary_id* to *secondary_id*; `exists` is False after a 404."""
+        primary, secondary = CacheId.parse(primary_id), CacheId.parse(secondary_id)
+        with self._told(f'reading the link "{primary.name}"-"{secondary.name}"'):
+            try:
+                with told_as_ours("", self._session.endpoint):
+                    link = self._client(primary_id).linked_server.get(primary.resource_group, primary.name, secondary.name)
+            except NotFound:
+                return LinkFacts(primary_id=primary_id, secondary_id=secondary_id, exists=False, provisioning_state="")
+        role = str(getattr(link.server_role, "value", link.server_role))
+        if role == "Primary":
+            # The record of the other side: the cache that was asked is the secondary of this pair.
+            return LinkFacts(
+                primary_id=link.linked_redis_cache_id, secondary_id=primary_id, provisioning_state=link.provisioning_state or ""
+            )
+        return LinkFacts(
+            primary_id=primary_id,
+            secondary_id=link.linked_redis_cache_id or secondary_id,
+            provisioning_state=link.provisioning_state or "",
+        )
+
+    def settled(
+        self,
+        cache_id: str,
+        *,
+        timeout_s: float,
+        tell: Callable[[str], None] = lambda _text: None,
+    ) -> CacheFacts | None:
+        """
+        Read one cache once no management operation runs on it.
+
+        Args:
+            timeout_s: how long to wait for the operation under way.
+            tell: called with one sentence every few seconds while waiting.
+        Raises:
+            AzureError: it did not settle in time.
+        """
+        for facts in self._watch(cache_id, timeout_s):
+            if facts is None or facts.provisioning_state in SETTLED:
+                return facts
+            tell(f'cache "{facts.name}" is {facts.provisioning_state}; waiting')
+        raise AzureError(
+            f'cache "{CacheId.parse(cache_id).name}": a management operation is still running after {timeout_s:.0f} s, allowed '
+            "none; wait for it in the portal, then run the same command again (redismove:settleMinutes sets the limit)"
+        )
+
+    def _watch(self, cache_id: str, timeout_s: float) -> Iterator[CacheFacts | None]:
+        deadline = time.monotonic() + timeout_s
+        pause_s = 0.25
+        while True:
+            yield self.read(cache_id)
+            if time.monotonic() + pause_s > deadline:
+                return
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 10.0)
+
+    def access_keys(self, cache_id: str) -> tuple[str, str]:
+        """Return the primary and the secondary access key. Never print or store them."""
+        parts = CacheId.parse(cache_id)
+        with self._told(f'listing the access keys of cache "{parts.name}"'):
+            keys = self._client(cache_id).redis.list_keys(parts.resource_group, parts.name)
+        return keys.primary_key or "", keys.secondary_key or ""
+
+    def regenerate_key(self, cache_id: str, which: str) -> str:
+        """Make a new access key, *which* is "Primary" or "Secondary"; return it. The old one no longer logs in."""
+        parts = CacheId.parse(cache_id)
+        with self._told(f'regenerating the {which.lower()} access key of cache "{parts.name}"'):
+            for attempt in _while_busy(300.0):
+                with attempt:
+                    keys = self._client(cache_id).redis.regenerate_key(
+                        parts.resource_group, parts.name, models.RedisRegenerateKeyParameters(key_type=which)
+                    )
+        return (keys.primary_key if which == "Primary" else keys.secondary_key) or ""
+
+    def set_notifications(self, cache_id: str, events: str, *, timeout_s: float) -> None:
+        """Set `notify-keyspace-events` of a cache through ARM (Redis refuses CONFIG there) and wait until it is settled."""
+        parts = CacheId.parse(cache_id)
+        with self._told(f'setting notify-keyspace-events of cache "{parts.name}"'):
+            for attempt in _while_busy(timeout_s):
+                with attempt:
+                    # The whole configuration goes along: whether a PATCH merges below redisConfiguration is not documented.
+                    current = self._client(cache_id).redis.get(parts.resource_group, parts.name).redis_configuration
+                    changed = _writable(current)
+                    changed["notify-keyspace-events"] = events
+                    self._client(cache_id).redis.begin_update(
+                        parts.resource_group,
+                        parts.name,
+                        models.RedisUpdateParameters(
+                            redis_configuration=models.RedisCommonPropertiesRedisConfiguration(additional_properties=changed)
+                        ),
+                    ).result(timeout_s)
+        self.settled(cache_id, timeout_s=timeout_s)
+
+
+_READ_ONLY_CONFIGURATION: Final = frozenset({"maxclients", "preferred-data-archive-auth-method", "zonal-configuration"})
+
+
+def configuration_text(configuration: Any) -> dict[str, str]:
+    """Return a redisConfiguration as Azure writes it: names with hyphens, values as text."""
+    if configuration is None:
+        return {}
+    serialised = configuration.serialize(keep_readonly=True) if hasattr(configuration, "serialize") else dict(configuration)
+    return {str(key): str(value) for key, value in serialised.items() if value is not None}
+
+
+def _writable(configuration: Any) -> dict[str, str]:
+    return {k: v for k, v in configuration_text(configuration).items() if k not in _READ_ONLY_CONFIGURATION}
+
+
+def writable_configuration(configuration: dict[str, str]) -> dict[str, str]:
+    """Return *configuration* without what Azure only reports."""
+    return {k: v for k, v in configuration.items() if k not in _READ_ONLY_CONFIGURATION}
+
+
+def _while_busy(timeout_s: float) -> Any:
+    """Try again while a cache is busy with another management operation (409 Conflict), with growing pauses."""
+    return Retrying(
+        retry=retry_if_exception(lambda e: getattr(e, "status_code", None) == 409),
+        wait=wait_exponential(multiplier=0.5, max=15),
+        stop=stop_after_delay(timeout_s),
+        reraise=True,
+    )
+
+
+def _duration(value: Any) -> str:
+    if hasattr(value, "total_seconds"):
+        return f"PT{int(value.total_seconds() // 3600)}H"
+    return str(value or "PT5H")
+
+
+def _facts(cache: Any, parts: CacheId, details: dict[str, Any]) -> CacheFacts:
+    configuration = configuration_text(cache.redis_configuration)
+    on = lambda key: configuration.get(key, "").lower() == "true"  # noqa: E731 - reads as the sentence it stands in
+    identity = cache.identity
+    return CacheFacts(
+        id=f"/subscriptions/{parts.subscription_id}/resourceGroups/{parts.resource_group}/providers/Microsoft.Cache/Redis/{cache.name}",
+        name=cache.name,
+        resource_group=parts.resource_group,
+        subscription_id=parts.subscription_id,
+        location=region(cache.location),
+        provisioning_state=str(getattr(cache.provisioning_state, "value", cache.provisioning_state) or ""),
+        sku_name=str(getattr(cache.sku.name, "value", cache.sku.name)),
+        sku_family=str(getattr(cache.sku.family, "value", cache.sku.family)),
+        sku_capacity=int(cache.sku.capacity),
+        redis_version=cache.redis_version or "",
+        shard_count=int(cache.shard_count or 0),
+        replicas_per_primary=int(cache.replicas_per_primary or cache.replicas_per_master or 1),
+        zones=tuple(cache.zones or ()),
+        zonal_allocation_policy=str(getattr(cache.zonal_allocation_policy, "value", cache.zonal_allocation_policy) or ""),
+        rdb_backup_enabled=on("rdb-backup-enabled"),
+        aof_backup_enabled=on("aof-backup-enabled"),
+        subnet_id=cache.subnet_id or "",
+        static_ip=cache.static_ip or "",
+        private_endpoints=tuple(c.name or "" for c in cache.private_endpoint_connections or ()),
+        linked_servers=tuple(linked.id for linked in cache.linked_servers or ()),
+        non_ssl_port_enabled=bool(cache.enable_non_ssl_port),
+        minimum_tls_version=str(getattr(cache.minimum_tls_version, "value", cache.minimum_tls_version) or ""),
+        public_network_access=str(getattr(cache.public_network_access, "value", cache.public_network_access) or "Enabled"),
+        access_keys_disabled=bool(cache.disable_access_key_authentication),
+        update_channel=str(getattr(cache.update_channel, "value", cache.update_channel) or ""),
+        redis_configuration=configuration,
+        identity_type=str(getattr(identity.type, "value", identity.type)) if identity else "",
+        user_assigned_identities=tuple(identity.user_assigned_identities or {}) if identity else (),
+        tags=dict(cache.tags or {}),
+        host_name=cache.host_name or "",
+        ssl_port=int(cache.ssl_port or 6380),
+        port=int(cache.port or 6379),
+        **details,
+    )

@@ -1,0 +1,86 @@
+"""Who we are at Azure and where its endpoints are, from the same environment that the azure-native provider reads."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from azure.core.credentials import TokenCredential
+from azure.identity import ClientSecretCredential, DefaultAzureCredential
+from azure.mgmt.redis import RedisManagementClient
+
+from redismove.azure.errors import AzureError, told_as_ours
+
+PUBLIC_ARM: Final = "https://management.azure.com"
+
+
+def _environment(*names: str) -> str:
+    for name in names:
+        if os.environ.get(name):
+            return os.environ[name]
+    return ""
+
+
+@dataclass(frozen=True)
+class Session:
+    """
+    One signed-in view of Azure Resource Manager.
+
+    Credentials come from azure-identity: a client secret where the environment has one (AZURE_* or ARM_*), else
+    whatever `DefaultAzureCredential` finds (workload identity, managed identity, `az login`). Nothing of them is kept in
+    Pulumi's state.
+    """
+
+    endpoint: str
+    subscription_id: str
+    instance_discovery: bool = True
+
+    @classmethod
+    def from_environment(cls, subscription_id: str = "") -> Session:
+        """
+        Read ARM_ENDPOINT, ARM_SUBSCRIPTION_ID and ARM_DISABLE_INSTANCE_DISCOVERY.
+
+        Raises:
+            AzureError: no subscription is named anywhere.
+        """
+        subscription = subscription_id or _environment("ARM_SUBSCRIPTION_ID", "AZURE_SUBSCRIPTION_ID")
+        if not subscription:
+            raise AzureError(
+                "subscription: found none, allowed the id of the source's subscription; set ARM_SUBSCRIPTION_ID, or for the "
+                'local Azure run `eval "$(redismove local env)"`'
+            )
+        return cls(
+            endpoint=(_environment("ARM_ENDPOINT") or PUBLIC_ARM).rstrip("/"),
+            subscription_id=subscription,
+            instance_discovery=_environment("ARM_DISABLE_INSTANCE_DISCOVERY").lower() not in ("true", "1"),
+        )
+
+    @cached_property
+    def credential(self) -> TokenCredential:
+        """The credential of this environment; signing in happens at the first request."""
+        tenant = _environment("AZURE_TENANT_ID", "ARM_TENANT_ID")
+        client = _environment("AZURE_CLIENT_ID", "ARM_CLIENT_ID")
+        secret = _environment("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET")
+        options: dict[str, Any] = {"disable_instance_discovery": not self.instance_discovery}
+        with told_as_ours("signing in to Azure", self.endpoint):
+            if tenant and client and secret:
+                return ClientSecretCredential(tenant, client, secret, **options)
+            return DefaultAzureCredential(exclude_interactive_browser_credential=True, **options)
+
+    @cached_property
+    def redis(self) -> RedisManagementClient:
+        """The client of Microsoft.Cache/redis in this subscription."""
+        options: dict[str, Any] = {}
+        if self.endpoint != PUBLIC_ARM:
+            options = {"base_url": self.endpoint, "credential_scopes": [f"{self.endpoint}/.default"]}
+        with told_as_ours("signing in to Azure", self.endpoint):
+            return RedisManagementClient(self.credential, self.subscription_id, polling_interval=5, **options)
+
+    def cache_id(self, resource_group: str, name: str, subscription_id: str = "") -> str:
+        """Return the full resource id of an Azure Cache for Redis."""
+        return (
+            f"/subscriptions/{subscription_id or self.subscription_id}/resourceGroups/{resource_group}"
+            f"/providers/Microsoft.Cache/Redis/{name}"
+        )

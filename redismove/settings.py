@@ -1,0 +1,219 @@
+"""
+The stack's configuration as checked models.
+
+No Pulumi import: the program hands over plain strings, so that every refusal can be tested without an engine. A wrong
+value is refused with one sentence that names the key, what was given and what is allowed, before anything is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
+
+from redismove import stages
+from redismove.errors import RedismoveError
+
+NAMESPACE: Final = "redismove"
+OBJECT_KEYS: Final = ("source", "target", "cutover")
+_CACHE_NAME = re.compile(r"^(?=.{1,63}$)[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$")
+_REDIS_SKU = re.compile(r"^(C[0-6]|P[1-5])$")
+_MANAGED_SKU = re.compile(r"^(Balanced_B|MemoryOptimized_M|ComputeOptimized_X|FlashOptimized_A)\d+$")
+
+
+class SettingsError(RedismoveError):
+    """A value of the stack's configuration that cannot be used."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class CacheReference(_Model):
+    """
+    Where a cache lives: resource group, name and, where it is not the one signed in to, subscription.
+    """
+
+    resource_group: str
+    name: str
+    subscription_id: str = ""
+
+    @field_validator("resource_group")
+    @classmethod
+    def _resource_group(cls, value: str) -> str:
+        if not re.fullmatch(r"[\w().-]{1,90}", value) or value.endswith("."):
+            raise ValueError("1 to 90 letters, digits, _, -, ( ), and dots, not ending in a dot")
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not _CACHE_NAME.fullmatch(value):
+            raise ValueError("1 to 63 letters, digits and single hyphens, a letter or digit at both ends")
+        return value
+
+
+class TargetSettings(CacheReference):
+    """
+    The cache to move to. *sku* is like "P2" for kind "redis" and like "Balanced_B10" for kind "managed"; empty means the
+    source's own size.
+    """
+
+    location: str
+    sku: str = ""
+    kind: Literal["redis", "managed"] = "redis"
+
+    @field_validator("location")
+    @classmethod
+    def _location(cls, value: str) -> str:
+        name = value.replace(" ", "").lower()
+        if not re.fullmatch(r"[a-z]+[a-z0-9]*", name):
+            raise ValueError('the name of an Azure region, like "westus2"')
+        return name
+
+    @field_validator("sku")
+    @classmethod
+    def _sku(cls, value: str) -> str:
+        if value and not (_REDIS_SKU.fullmatch(value) or _MANAGED_SKU.fullmatch(value)):
+            raise ValueError('C0 to C6 or P1 to P5 for kind "redis", like Balanced_B10 for kind "managed"')
+        return value
+
+
+class CutoverSettings(_Model):
+    """
+    Bounds of the cut-over. *limit_seconds* covers everything before applications are switched; *hold_milliseconds* is how
+    long writes may be held; *hold* says how ("auto" takes CLIENT PAUSE WRITE where the server knows it, else the fence).
+    """
+
+    limit_seconds: Annotated[float, Field(gt=0, le=86_400)] = 900.0
+    hold_milliseconds: Annotated[int, Field(ge=100, le=600_000)] = 30_000
+    hold: Literal["auto", "pause-write", "fence"] = "auto"
+
+
+class MoveSettings(_Model):
+    """Everything a stack's configuration says about its move."""
+
+    method: str = stages.GEO_REPLICATION
+    stage: str = stages.ADOPT
+    source: CacheReference
+    target: TargetSettings | None = None
+    confirm_delete: str = ""
+    soak_hours: Annotated[float, Field(ge=0, le=8_760)] = 24.0
+    evidence_max_age_hours: Annotated[float, Field(gt=0, le=8_760)] = 24.0
+    accept_erase: str = ""
+    accept_data_loss: str = ""
+    enable_notifications: bool = False
+    allow_marker_key: bool = False
+    verify_depth: Literal["keys", "values", "full"] = "full"
+    endpoint_file: str = ""
+    settle_minutes: Annotated[float, Field(gt=0, le=1_440)] = 90.0
+    cutover: CutoverSettings = CutoverSettings()
+
+    @field_validator("method")
+    @classmethod
+    def _method(cls, value: str) -> str:
+        if value not in stages.METHODS:
+            raise ValueError(", ".join(stages.METHODS))
+        return value
+
+    @field_validator("stage")
+    @classmethod
+    def _stage(cls, value: str) -> str:
+        if value not in stages.STAGES:
+            raise ValueError(", ".join(stages.STAGES))
+        return value
+
+    def model_post_init(self, _context: Any) -> None:
+        """Refuse what is wrong only in combination."""
+        if self.stage not in stages.way(self.method):
+            raise SettingsError(
+                _sentence("stage", self.stage, f"{', '.join(stages.way(self.method))} (the way of method {self.method})")
+            )
+        if self.target is None and self.stage != stages.ADOPT:
+            raise SettingsError(
+                "redismove:target: found nothing, allowed an object with resourceGroup, name and location "
+                f"(stage {self.stage} needs it); set it with `pulumi config set --path redismove:target.name NAME`"
+            )
+        if self.target is not None and self.target.sku:
+            managed = bool(_MANAGED_SKU.fullmatch(self.target.sku))
+            if managed != (self.target.kind == "managed"):
+                allowed = "like Balanced_B10" if self.target.kind == "managed" else "C0 to C6 or P1 to P5"
+                raise SettingsError(_sentence("target.sku", self.target.sku, f'{allowed} for kind "{self.target.kind}"'))
+
+    def endpoint_path(self, project_folder: Path, stack: str) -> Path:
+        """Return the file that tells applications where to go; by default `.redismove/endpoint-STACK.json` of the project."""
+        if self.endpoint_file:
+            return (project_folder / Path(self.endpoint_file).expanduser()).absolute()
+        return (project_folder / ".redismove" / f"endpoint-{stack}.json").absolute()
+
+
+def _sentence(key: str, found: object, allowed: str) -> str:
+    shown = json.dumps(found) if isinstance(found, (str, dict, list)) else str(found)
+    if len(shown) > 120:
+        shown = shown[:117] + "..."
+    return f"{NAMESPACE}:{key}: found {shown}, allowed {allowed}; change it with `pulumi config set --path {NAMESPACE}:{key}`"
+
+
+def read(config: Mapping[str, str]) -> MoveSettings:
+    """
+    Check *config* (keys with or without the namespace, values as Pulumi keeps them: text, objects as JSON).
+
+    Raises:
+        SettingsError: a key is unknown, missing or has a value that is not allowed; one sentence about the first one.
+    """
+    given: dict[str, Any] = {}
+    known = {f.alias or name for name, f in MoveSettings.model_fields.items()}
+    for full_key, text in sorted(config.items()):
+        key = full_key.removeprefix(f"{NAMESPACE}:")
+        if ":" in key:
+            continue
+        if key not in known:
+            raise SettingsError(
+                f"{NAMESPACE}:{key}: found a key that does not exist, allowed {', '.join(sorted(known))}; "
+                f"remove it with `pulumi config rm {NAMESPACE}:{key}`"
+            )
+        value: Any = text
+        if key in OBJECT_KEYS:
+            try:
+                value = json.loads(text) if isinstance(text, str) else text
+            except ValueError:
+                raise SettingsError(_sentence(key, text, "an object, set field by field with --path")) from None
+            if value in ({}, "", None):
+                continue
+        given[key] = value
+    if "source" not in given:
+        raise SettingsError(
+            "redismove:source: found nothing, allowed an object with resourceGroup and name; set it with "
+            "`pulumi config set --path redismove:source.resourceGroup GROUP` and `pulumi config set --path redismove:source.name NAME`"
+        )
+    try:
+        return MoveSettings.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError(_first(error)) from None
+
+
+_ALLOWED_BY_TYPE: Final = {
+    "missing": "a value",
+    "extra_forbidden": "no such field",
+    "bool_parsing": "true or false",
+    "float_parsing": "a number",
+    "int_parsing": "a whole number",
+    "string_type": "text",
+    "model_type": "an object, set field by field with --path",
+}
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "configuration"
+    if first["type"] == "missing":
+        return (
+            f"{NAMESPACE}:{key}: found nothing, allowed a value; set it with `pulumi config set --path {NAMESPACE}:{key} VALUE`"
+        )
+    allowed = _ALLOWED_BY_TYPE.get(first["type"], first["msg"].removeprefix("Value error, ").removeprefix("Input should be "))
+    return _sentence(key, first["input"], allowed)

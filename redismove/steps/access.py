@@ -1,0 +1,46 @@
+"""How the mover reaches a cache: its address and a key that is read when needed and kept nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from redismove.azure.caches import Caches
+from redismove.dataplane.connect import Secret, ServerAddress
+from redismove.facts import CacheFacts
+
+REDIS_SCOPE = "https://redis.azure.com/.default"
+
+
+def address(caches: Caches, cache: CacheFacts, *, which: str = "Primary") -> ServerAddress:
+    """
+    Return where *cache* is and how to log in, with its *which* ("Primary" or "Secondary") access key.
+
+    TLS always; the plain port is the applications' affair.
+    """
+    keys = caches.access_keys(cache.id)
+    return ServerAddress(
+        host=cache.host_name,
+        port=cache.ssl_port,
+        tls=True,
+        password=Secret(keys[0] if which == "Primary" else keys[1]),
+        clustered=cache.shard_count > 0,
+    )
+
+
+class AccessKeys:
+    """The access keys of one cache as the cut-over's fence turns them."""
+
+    def __init__(self, caches: Caches, cache_id: str) -> None:
+        self._caches = caches
+        self._cache_id = cache_id
+
+    def current(self) -> tuple[str, str]:
+        """Return the primary and the secondary key."""
+        return self._caches.access_keys(self._cache_id)
+
+    def regenerate(self, which: str) -> str:
+        """Make a new *which* ("Primary" or "Secondary") key and return it."""
+        return self._caches.regenerate_key(self._cache_id, which)
+
+
+Tell = Callable[[str], None]

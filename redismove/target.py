@@ -1,0 +1,133 @@
+"""
+What the target is made of: the source's settings, in the new region, with what the method and Azure ask to be different.
+
+Pure: the program declares what this returns, the gates judge it, and the plan shows it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from redismove import stages
+from redismove.facts import CacheFacts
+from redismove.settings import MoveSettings
+
+STACK_TAG: Final = "redismove-stack"
+SOURCE_TAG: Final = "redismove-source"
+_NOT_CARRIED_CONFIGURATION: Final = (
+    "rdb-storage-connection-string",
+    "aof-storage-connection-string-0",
+    "aof-storage-connection-string-1",
+    "storage-subscription-id",
+)
+_PERSISTENCE_CONFIGURATION: Final = (
+    "rdb-backup-enabled",
+    "rdb-backup-frequency",
+    "rdb-backup-max-snapshot-count",
+    "aof-backup-enabled",
+    "preferred-data-persistence-auth-method",
+)
+_REPORTED_ONLY: Final = ("maxclients", "preferred-data-archive-auth-method", "zonal-configuration")
+_COMPARED: Final = (
+    "sku_name",
+    "redis_version",
+    "shard_count",
+    "non_ssl_port_enabled",
+    "minimum_tls_version",
+    "public_network_access",
+    "access_keys_disabled",
+    "firewall_rules",
+    "patch_schedule",
+    "access_policies",
+    "access_policy_assignments",
+)
+
+
+def stack_tag(stack: str) -> str:
+    """Return the tag value by which a target is known as made by *stack*."""
+    return f"redismove/{stack}"
+
+
+def made_by(cache: CacheFacts | None, stack: str) -> bool:
+    """Whether *stack* made this cache, by its tag."""
+    return cache is not None and cache.tags.get(STACK_TAG) == stack_tag(stack)
+
+
+def target_like(source: CacheFacts, settings: MoveSettings, *, stack: str, target_id: str) -> CacheFacts:
+    """
+    Return the target as it is to be declared: like *source*, in the new region.
+
+    A geo link allows one replica, no zones and no persistence; the other methods need none of these to serve either, and
+    storage secrets cannot be read back, so persistence is never carried (see `not_carried`). The memory policy, TLS and
+    port settings, firewall rules, patch schedule, access policies, tags and identity are the source's.
+    """
+    asked = settings.target
+    assert asked is not None, "a target is declared only where the settings name one"
+    family, capacity = source.sku_family, source.sku_capacity
+    if asked.sku:
+        family, capacity = asked.sku[0], int(asked.sku[1:])
+    name = source.sku_name if (family == "P") == (source.sku_name == "Premium") else ("Premium" if family == "P" else "Standard")
+    geo = settings.method == stages.GEO_REPLICATION
+    return CacheFacts(
+        id=target_id,
+        name=asked.name,
+        resource_group=asked.resource_group,
+        subscription_id=asked.subscription_id or source.subscription_id,
+        location=asked.location,
+        exists=False,
+        product=asked.kind,
+        sku_name=name,
+        sku_family=family,
+        sku_capacity=capacity,
+        redis_version=source.redis_version.split(".")[0],
+        shard_count=source.shard_count,
+        replicas_per_primary=1 if geo else source.replicas_per_primary,
+        zonal_allocation_policy="NoZones" if name == "Premium" else "",
+        non_ssl_port_enabled=source.non_ssl_port_enabled,
+        minimum_tls_version=source.minimum_tls_version or "1.2",
+        public_network_access=source.public_network_access,
+        access_keys_disabled=source.access_keys_disabled,
+        update_channel=source.update_channel,
+        redis_configuration={
+            key: value
+            for key, value in source.redis_configuration.items()
+            if key not in _NOT_CARRIED_CONFIGURATION + _PERSISTENCE_CONFIGURATION + _REPORTED_ONLY
+        },
+        firewall_rules=source.firewall_rules,
+        patch_schedule=source.patch_schedule,
+        access_policies=source.access_policies,
+        access_policy_assignments=tuple(a for a in source.access_policy_assignments),
+        identity_type=source.identity_type,
+        user_assigned_identities=source.user_assigned_identities,
+        tags={**source.tags, STACK_TAG: stack_tag(stack), SOURCE_TAG: source.name},
+    )
+
+
+def not_carried(source: CacheFacts) -> tuple[str, ...]:
+    """Name what the source has and the target cannot be given by the mover, one sentence each."""
+    notes = ["access keys: the target has its own; applications must fetch them, or sign in with Entra"]
+    notes += [f'private endpoint "{name}": make one for the target before linking' for name in source.private_endpoints]
+    if source.subnet_id:
+        notes.append(f"subnet {source.subnet_id}: a subnet lies in one region; give the target its own or a private endpoint")
+    if source.rdb_backup_enabled or source.aof_backup_enabled:
+        notes.append("persistence: its storage connection string cannot be read back; switch it on on the target after the move")
+    if source.zones:
+        notes.append("zones: a geo-replication target is made without; zones cannot be added later")
+    if source.identity_type and "SystemAssigned" in source.identity_type:
+        notes.append("system-assigned identity: the target gets one of its own; repeat its role assignments")
+    return tuple(notes)
+
+
+def settings_that_differ(source: CacheFacts, target: CacheFacts) -> tuple[str, ...]:
+    """Name the settings of *target* that are not the source's, among those that are to be carried."""
+    differ = [name for name in _COMPARED if getattr(source, name) != getattr(target, name)]
+    carried = set(source.redis_configuration) - set(_NOT_CARRIED_CONFIGURATION + _PERSISTENCE_CONFIGURATION + _REPORTED_ONLY)
+    # Reserved memory and client limits follow the size; only at the same size do they have to be alike.
+    if (source.sku_family, source.sku_capacity) != (target.sku_family, target.sku_capacity):
+        carried -= {"maxmemory-reserved", "maxfragmentationmemory-reserved", "maxmemory-delta"}
+    differ += [
+        f"redisConfiguration.{key}"
+        for key in sorted(carried)
+        if source.redis_configuration.get(key) != target.redis_configuration.get(key)
+    ]
+    return tuple(differ)
