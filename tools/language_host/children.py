@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-#: How long a child may take over its interrupt before it is killed; the engine gives its plugins the same 5 seconds.
+#: How long a child may take to end before it is killed; the engine gives its plugins the same 5 seconds.
 STOP_GRACE_S = 5.0
 
 _LAUNCHER = Path(__file__).with_name("exec_with_parent.py")
@@ -24,10 +24,14 @@ class Child:
         self._stopping = threading.Lock()
 
     def stop(self) -> None:
-        """Interrupt the child, and kill it where it does not end within `STOP_GRACE_S`. Returns at once."""
+        """Ask the child to end, and kill it where it does not within `STOP_GRACE_S`. Returns at once.
+
+        An interrupt would do too, but a Python program answers it with the traceback of wherever it was, and the
+        user, who has just read what was really wrong, would have to read that as well.
+        """
         if self.process.poll() is not None or not self._stopping.acquire(blocking=False):
             return
-        self._signal(signal.SIGINT)
+        self._signal(signal.SIGTERM)
         timer = threading.Timer(STOP_GRACE_S, self._signal, [signal.SIGKILL])
         timer.daemon = True
         timer.start()
@@ -83,6 +87,8 @@ class Children:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                # A process group of its own: the engine interrupts the host's whole group, see `Child.stop`.
+                process_group=0,
             )
             child = Child(process)
             self._running.add(child)
@@ -103,7 +109,7 @@ class Children:
         return code
 
     def stop_all(self) -> None:
-        """Interrupt every child, and whatever is started from now on."""
+        """Ask every child to end, and whatever is started from now on."""
         with self._lock:
             self._closed = True
             running = list(self._running)
@@ -111,7 +117,7 @@ class Children:
             child.stop()
 
     def end_all(self, grace_s: float = STOP_GRACE_S) -> None:
-        """Interrupt every child and wait until all have ended; what is left after `grace_s` seconds is killed."""
+        """Ask every child to end and wait until all have; what is left after `grace_s` seconds is killed."""
         self.stop_all()
         with self._lock:
             running = list(self._running)

@@ -27,7 +27,7 @@ def main() -> None:
     if os.environ.pop(_MARK, None) is None:
         _change_interpreter()
     sys.path[0] = str(_HERE.parent.parent)
-    from language_host.lifetime import watch_parent  # noqa: PLC0415
+    from language_host.lifetime import watch_parent
 
     # As `python -m` has it: the working directory first, and nothing of ours where the program's modules are found.
     sys.path[0] = ""
@@ -37,7 +37,7 @@ def main() -> None:
 
 def _change_interpreter() -> None:
     sys.path.insert(0, str(_HERE.parent.parent))
-    from language_host.environments import EnvironmentProblem, resolve  # noqa: PLC0415
+    from language_host.environments import EnvironmentProblem, resolve
 
     options = {
         name: value

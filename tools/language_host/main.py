@@ -11,9 +11,8 @@ from concurrent import futures
 from pathlib import Path
 
 import grpc
-from pulumi.runtime.proto import language_pb2_grpc
 
-from language_host.channel import CHANNEL_OPTIONS
+from language_host.protocol import CHANNEL_OPTIONS, language_pb2_grpc
 from language_host.lifetime import watch_parent
 from language_host.service import LanguageHost
 

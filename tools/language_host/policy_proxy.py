@@ -13,9 +13,8 @@ from concurrent import futures
 
 import grpc
 from google.protobuf import empty_pb2
-from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc, plugin_pb2
+from language_host.protocol import CHANNEL_OPTIONS, analyzer_pb2, analyzer_pb2_grpc, plugin_pb2
 
-from language_host.channel import CHANNEL_OPTIONS
 
 
 class PolicyProxy(analyzer_pb2_grpc.AnalyzerServicer):
@@ -82,33 +81,33 @@ class PolicyProxy(analyzer_pb2_grpc.AnalyzerServicer):
 
     # The calls below are named by the protocol.
 
-    def Handshake(self, request, context):  # noqa: N802
+    def Handshake(self, request, context):
         return analyzer_pb2.AnalyzerHandshakeResponse()
 
-    def ConfigureStack(self, request, context):  # noqa: N802
+    def ConfigureStack(self, request, context):
         self._request = request
         self._configured.set()
         return analyzer_pb2.AnalyzerStackConfigureResponse()
 
-    def GetPluginInfo(self, request, context) -> plugin_pb2.PluginInfo:  # noqa: N802
+    def GetPluginInfo(self, request, context) -> plugin_pb2.PluginInfo:
         return self._pass_on("GetPluginInfo", request, context)
 
-    def GetAnalyzerInfo(self, request, context) -> analyzer_pb2.AnalyzerInfo:  # noqa: N802
+    def GetAnalyzerInfo(self, request, context) -> analyzer_pb2.AnalyzerInfo:
         return self._pass_on("GetAnalyzerInfo", request, context)
 
-    def Configure(self, request, context) -> empty_pb2.Empty:  # noqa: N802
+    def Configure(self, request, context) -> empty_pb2.Empty:
         return self._pass_on("Configure", request, context)
 
-    def Analyze(self, request, context) -> analyzer_pb2.AnalyzeResponse:  # noqa: N802
+    def Analyze(self, request, context) -> analyzer_pb2.AnalyzeResponse:
         return self._pass_on("Analyze", request, context)
 
-    def AnalyzeStack(self, request, context) -> analyzer_pb2.AnalyzeResponse:  # noqa: N802
+    def AnalyzeStack(self, request, context) -> analyzer_pb2.AnalyzeResponse:
         return self._pass_on("AnalyzeStack", request, context)
 
-    def Remediate(self, request, context) -> analyzer_pb2.RemediateResponse:  # noqa: N802
+    def Remediate(self, request, context) -> analyzer_pb2.RemediateResponse:
         return self._pass_on("Remediate", request, context)
 
-    def Cancel(self, request, context) -> empty_pb2.Empty:  # noqa: N802
+    def Cancel(self, request, context) -> empty_pb2.Empty:
         return self._pass_on("Cancel", request, context)
 
     def _pass_on(self, method: str, request, context: grpc.ServicerContext):

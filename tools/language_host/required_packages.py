@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from language_host.environments import Package
-from pulumi.runtime.proto import language_pb2, plugin_pb2
+from language_host.protocol import language_pb2, plugin_pb2
 
 #: Pulumi packages of Python alone, without a provider behind them.
 WITHOUT_PLUGIN = frozenset({"pulumi-policy", "pulumi-esc-sdk"})

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import queue
 import signal
 import subprocess
 import threading
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import grpc
 from google.protobuf import empty_pb2, json_format
-from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 from language_host.children import Child, Children
 from language_host.environments import EnvironmentProblem, PythonEnvironment, install_commands, resolve
 from language_host.policy_proxy import PolicyProxy
+from language_host.protocol import language_pb2, language_pb2_grpc, plugin_pb2
 from language_host.required_packages import dependency_infos, required_packages
 
 #: The exit code of `pulumi-language-python-exec` for "the user has been told what went wrong".
@@ -46,21 +47,21 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
 
     # The methods below are named by the protocol.
 
-    def Handshake(self, request, context):  # noqa: N802
+    def Handshake(self, request, context):
         self._engine_address = request.engine_address
         return language_pb2.LanguageHandshakeResponse()
 
-    def GetPluginInfo(self, request, context):  # noqa: N802
+    def GetPluginInfo(self, request, context):
         return plugin_pb2.PluginInfo(version=self._version)
 
-    def Cancel(self, request, context):  # noqa: N802
+    def Cancel(self, request, context):
         self.children.stop_all()
         return empty_pb2.Empty()
 
-    def RuntimeOptionsPrompts(self, request, context):  # noqa: N802
+    def RuntimeOptionsPrompts(self, request, context):
         return language_pb2.RuntimeOptionsResponse()
 
-    def About(self, request, context):  # noqa: N802
+    def About(self, request, context):
         environment = _environment(request.info, context)
         with _problems_reported(context):
             return language_pb2.AboutResponse(
@@ -72,18 +73,18 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
                 },
             )
 
-    def GetProgramDependencies(self, request, context):  # noqa: N802
+    def GetProgramDependencies(self, request, context):
         environment = _environment(request.info, context)
         with _problems_reported(context):
             packages = environment.packages(transitive=request.transitiveDependencies)
         return language_pb2.GetProgramDependenciesResponse(dependencies=dependency_infos(packages))
 
-    def GetRequiredPackages(self, request, context):  # noqa: N802
+    def GetRequiredPackages(self, request, context):
         environment = _environment(request.info, context)
         with _problems_reported(context):
             return language_pb2.GetRequiredPackagesResponse(packages=required_packages(environment.packages()))
 
-    def InstallDependencies(self, request, context):  # noqa: N802
+    def InstallDependencies(self, request, context):
         environment = _environment(request.info, context, is_plugin=request.is_plugin)
         program = Path(request.info.program_directory)
         with _problems_reported(context):
@@ -96,7 +97,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
                 if code != 0:
                     raise EnvironmentProblem(f"`{' '.join(command)}` in {program} {_describe_exit(code)}.")
 
-    def Run(self, request, context):  # noqa: N802
+    def Run(self, request, context):
         environment = _environment(request.info, context)
         variables = {
             **environment.variables(),
@@ -111,7 +112,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
             return language_pb2.RunResponse(bail=True)
         return language_pb2.RunResponse(error="" if code == 0 else f"program {_describe_exit(code)}")
 
-    def RunPlugin(self, request, context):  # noqa: N802
+    def RunPlugin(self, request, context):
         is_policy_pack = request.kind == ANALYZER_KIND
         environment = _environment(request.info, context, is_plugin=not is_policy_pack)
         variables = {**environment.variables(), **dict(entry.split("=", 1) for entry in request.env)}
@@ -203,18 +204,13 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         yield from request.args
 
 
-class _problems_reported:  # noqa: N801
-    """Turns an EnvironmentProblem inside a `with` block into an error of the call."""
-
-    def __init__(self, context: grpc.ServicerContext) -> None:
-        self._context = context
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, EnvironmentProblem):
-            self._context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+@contextlib.contextmanager
+def _problems_reported(context: grpc.ServicerContext) -> Iterator[None]:
+    """Turn an EnvironmentProblem inside the `with` block into an error of the call."""
+    try:
+        yield
+    except EnvironmentProblem as problem:
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(problem))
 
 
 def _environment(
@@ -236,8 +232,6 @@ def _describe_exit(code: int) -> str:
 
 
 def _project_name(root: Path) -> str:
-    import tomllib  # noqa: PLC0415
-
     try:
         content = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
         return str(content["project"]["name"])
@@ -268,8 +262,3 @@ def _output_of(child: Child) -> Iterator[tuple[str, bytes]]:
             yield name, line
         else:
             open_streams -= 1
-
-
-def own_environment() -> dict[str, str]:
-    """Give this process's environment, for a child that is not a Pulumi program."""
-    return dict(os.environ)
