@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -41,10 +42,8 @@ class Child:
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):  # it ended in this moment, which is what was wanted
             self.process.send_signal(number)
-        except ProcessLookupError:
-            pass  # it ended in this moment, which is what was wanted
 
 
 class Children:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import grpc
 
-from language_host.protocol import CHANNEL_OPTIONS, language_pb2_grpc
 from language_host.lifetime import watch_parent
+from language_host.protocol import CHANNEL_OPTIONS, language_pb2_grpc
 from language_host.service import LanguageHost
 
 #: Calls at once: a program, policy packs and the questions of `pulumi about` run beside each other.

@@ -13,8 +13,8 @@ from concurrent import futures
 
 import grpc
 from google.protobuf import empty_pb2
-from language_host.protocol import CHANNEL_OPTIONS, analyzer_pb2, analyzer_pb2_grpc, plugin_pb2
 
+from language_host.protocol import CHANNEL_OPTIONS, analyzer_pb2, analyzer_pb2_grpc, plugin_pb2
 
 
 class PolicyProxy(analyzer_pb2_grpc.AnalyzerServicer):

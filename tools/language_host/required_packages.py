@@ -14,7 +14,12 @@ from language_host.protocol import language_pb2, plugin_pb2
 WITHOUT_PLUGIN = frozenset({"pulumi-policy", "pulumi-esc-sdk"})
 
 _PRE_RELEASES = {"a": "alpha", "b": "beta", "rc": "rc"}
-_PEP_440 = re.compile(r"(?P<release>\d+(\.\d+)*)((?P<pre>a|b|rc)(?P<pre_number>\d+))?(\.post(?P<post>\d+))?(\.dev(?P<dev>\d+))?")
+_PEP_440 = re.compile(
+    r"(?P<release>\d+(\.\d+)*)"
+    r"((?P<pre>a|b|rc)(?P<pre_number>\d+))?"
+    r"(\.post(?P<post>\d+))?"
+    r"(\.dev(?P<dev>\d+))?"
+)
 
 
 def required_packages(packages: Iterable[Package]) -> Iterator[plugin_pb2.PackageDependency]:

@@ -92,7 +92,10 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
                 yield language_pb2.InstallDependenciesResponse(stdout=f"{' '.join(command)}\n".encode())
                 child = self._start(command, environment.variables(), str(program), context, capture_output=True)
                 for stream, chunk in _output_of(child):
-                    yield language_pb2.InstallDependenciesResponse(**{stream: chunk})
+                    is_error = stream == "stderr"
+                    yield language_pb2.InstallDependenciesResponse(
+                        stdout=b"" if is_error else chunk, stderr=chunk if is_error else b""
+                    )
                 code = self.children.wait(child)
                 if code != 0:
                     raise EnvironmentProblem(f"`{' '.join(command)}` in {program} {_describe_exit(code)}.")
@@ -135,7 +138,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
             command = [environment.interpreter, "-m", "pulumi.run.plugin", name, *request.args]
         child = self._start(command, variables, request.pwd or None, context, capture_output=True)
         for stream, chunk in _output_of(child):
-            yield language_pb2.RunPluginResponse(**{stream: chunk})
+            yield _plugin_output(stream, chunk)
         yield language_pb2.RunPluginResponse(exitcode=self.children.wait(child))
 
     def _run_policy_pack(
@@ -158,7 +161,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
                     waits_for_port = False
                     proxy.attach(int(chunk))
                     continue
-                yield language_pb2.RunPluginResponse(**{stream: chunk})
+                yield _plugin_output(stream, chunk)
             code = self.children.wait(child)
             proxy.fail(f"the policy pack {_describe_exit(code)} before it could be asked")
             yield language_pb2.RunPluginResponse(exitcode=code)
@@ -219,6 +222,12 @@ def _environment(
     options: dict[str, Any] = json_format.MessageToDict(info.options)
     with _problems_reported(context):
         return resolve(Path(info.root_directory), Path(info.program_directory), options, is_plugin=is_plugin)
+
+
+def _plugin_output(stream: str, chunk: bytes) -> language_pb2.RunPluginResponse:
+    if stream == "stderr":
+        return language_pb2.RunPluginResponse(stderr=chunk)
+    return language_pb2.RunPluginResponse(stdout=chunk)
 
 
 def _describe_exit(code: int) -> str:
