@@ -709,6 +709,16 @@ class Server:
                     counts[int(name[2:])] = counts.get(int(name[2:]), 0) + int(fields.get("keys", "0"))
         return dict(sorted(counts.items()))
 
+    def has_database(self, database: int) -> bool:
+        """SELECT works (clusters and Azure Managed Redis have database 0 alone)."""
+        if database == 0 or self.clustered:
+            return database == 0
+        connection = self.connection()
+        if isinstance(connection.pipeline([("SELECT", database)])[0], ReplyError):
+            return False
+        connection.database = database
+        return True
+
     @property
     def absolute_expiry(self) -> bool:
         """PEXPIRETIME is there (Redis 7.0, Valkey)."""
@@ -743,17 +753,16 @@ class Server:
         Only for commands that may be run twice: after a lost connection to a cluster's node they are.
 
         Args:
-            commands: pairs of key and command (or one packed command with one reply).
+            commands: pairs of key and command, or several commands packed together (MULTI ... EXEC of one slot).
             database: 0 in clusters.
             deadline_s: how long a cluster may be moving before this gives up.
 
         Returns:
-            Replies in the same order; error replies as `ReplyError` values.
+            Replies in the same order (a list of them for a pack of several); error replies as `ReplyError` values.
         """
         packed = [command if isinstance(command, Packed) else pack([command]) for _, command in commands]
         if not self.clustered:
-            joined = Packed(b"".join(item.data for item in packed), len(packed))
-            return exchange([(self.connection(database=database), joined)])[0]
+            return _divide(packed, exchange([(self.connection(database=database), _join(packed))])[0])
         results: list[Reply] = [None] * len(packed)
         todo = list(range(len(packed)))
         deadline = time.monotonic() + deadline_s
@@ -805,7 +814,7 @@ class Server:
                 again.extend(indexes)
                 reason = str(error)
                 continue
-            requests.append((connection, Packed(b"".join(packed[index].data for index in indexes), len(indexes))))
+            requests.append((connection, _join([packed[index] for index in indexes])))
             owners.append(indexes)
         try:
             replies = exchange(requests)
@@ -815,15 +824,16 @@ class Server:
                     self._forget(connection.host, connection.port)
             return again + [index for indexes in owners for index in indexes], [], str(error)
         for indexes, node_replies in zip(owners, replies, strict=True):
-            for index, reply in zip(indexes, node_replies, strict=True):
-                if isinstance(reply, ReplyError) and reply.code in _MOVING:
-                    reason = str(reply)
-                    if reply.code == "ASK":
-                        asked.append((index, reason.split(" ")[2]))
-                    else:
-                        again.append(index)
-                else:
+            for index, reply in zip(indexes, _divide([packed[i] for i in indexes], node_replies), strict=True):
+                moving = _moving(reply)
+                if moving is None:
                     results[index] = reply
+                    continue
+                reason = str(moving)
+                if moving.code == "ASK" and packed[index].replies == 1:
+                    asked.append((index, reason.split(" ")[2]))
+                else:
+                    again.append(index)
         return sorted(again), asked, reason
 
     def _ask(self, where: str, packed: Packed) -> Reply:
@@ -840,6 +850,30 @@ class Server:
             yield keys
             if cursor == b"0":
                 return
+
+
+def _join(packed: Sequence[Packed]) -> Packed:
+    return Packed(b"".join(item.data for item in packed), sum(item.replies for item in packed))
+
+
+def _divide(packed: Sequence[Packed], replies: list[Reply]) -> list[Reply]:
+    """Give each pack its replies: one as itself, several as a list."""
+    if len(packed) == len(replies):
+        return replies
+    divided: list[Reply] = []
+    position = 0
+    for item in packed:
+        divided.append(replies[position] if item.replies == 1 else replies[position : position + item.replies])
+        position += item.replies
+    return divided
+
+
+def _moving(reply: Reply) -> ReplyError | None:
+    """The reply that says "not here, not now", if there is one."""
+    for item in reply if isinstance(reply, list) else (reply,):
+        if isinstance(item, ReplyError) and item.code in _MOVING:
+            return item
+    return None
 
 
 _MOVING = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY"})

@@ -18,7 +18,7 @@ import select
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from redismove.dataplane.connect import Connection, Node, Server, parse_info
 from redismove.dataplane.errors import CommandBlocked, ConnectionLost, DataPlaneError, ReplyError
@@ -111,7 +111,8 @@ class _Subscriber(threading.Thread):
         self.connection = connection
         self.client_id = connection.client_id()
         self.dirty = dirty
-        self.suspects: set[Mark] = set()
+        self._suspects: set[Mark] = set()
+        self._suspects_lock = threading.Lock()
         self.notifications = 0
         self.broken: str | None = None
         self._pong = threading.Condition()
@@ -140,6 +141,11 @@ class _Subscriber(threading.Thread):
                 if remaining_s <= 0:
                     raise FollowBroken(f"{self.node} did not answer PING behind its notifications in time")
                 self._pong.wait(remaining_s)
+
+    def take_suspects(self) -> set[Mark]:
+        with self._suspects_lock:
+            taken, self._suspects = self._suspects, set()
+        return taken
 
     def stop(self) -> None:
         self._stopping = True
@@ -194,7 +200,8 @@ class _Subscriber(threading.Thread):
                     mark = (int(channel[len(_PREFIX) : end]), channel[end + 3 :])
                     marks.append(mark)
                     if event in _GROUP_EVENTS or event.startswith(b"xgroup"):
-                        self.suspects.add(mark)
+                        with self._suspects_lock:
+                            self._suspects.add(mark)
                     if len(marks) >= 1000:
                         self._mark(marks)
                 elif message[0] == b"pong":
@@ -272,10 +279,7 @@ class Follower:
         """Return the keys that may have become streams with groups since the last call."""
         found: set[Mark] = set()
         for subscriber in self._subscribers:
-            # The thread may add meanwhile; a new set is put in its place first, and what it adds to either is not lost:
-            # it looks the attribute up for every message, and one lost suspect would still be dirty by the same message.
-            suspects, subscriber.suspects = subscriber.suspects, set()
-            found.update(suspects.copy())
+            found |= subscriber.take_suspects()
         return found
 
     def marker(self, *, timeout_s: float = 5.0) -> None:
@@ -357,8 +361,12 @@ class SourceState:
         return phrases
 
     def only_flushed_since(self, earlier: SourceState) -> bool:
-        """Tell whether flushes are the only change: a repair pass mends that, no new connection is needed."""
-        return all(": " not in phrase and " ran " in phrase for phrase in self.changes_since(earlier))
+        """Tell whether flushes and swaps are the only change: a repair pass mends those, the connections are good."""
+
+        def without(state: SourceState) -> dict[tuple[str, int], NodeState]:
+            return {where: replace(node, flushes=()) for where, node in state.nodes.items()}
+
+        return without(self) == without(earlier)
 
 
 def _flushes(stats: dict[str, str]) -> tuple[tuple[str, int], ...]:

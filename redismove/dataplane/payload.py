@@ -483,6 +483,11 @@ def framed(*parts: bytes) -> bytes:
     return b"".join(struct.pack("<I", len(part)) + part for part in parts)
 
 
+def score_bytes(score: float) -> bytes:
+    """The double's own bytes; -0 counts as 0, which it equals, and which Redis 7.0 makes of it in ZADD."""
+    return struct.pack("<d", score + 0.0)
+
+
 def string_digest(value: bytes) -> bytes:
     """Digest of a string."""
     return _blake(framed(b"string", value))
@@ -499,7 +504,7 @@ def element_sum(value: Value) -> ElementSum:
             total.add(item)
     elif value.kind == "zset":
         for member, score in value.scores:
-            total.add(member, struct.pack("<d", score))
+            total.add(member, score_bytes(score))
     elif value.kind == "hash":
         for name, content in value.fields:
             expires = value.field_expires_at_ms.get(name)
@@ -565,7 +570,7 @@ def differs_in(one: Value, other: Value) -> str | None:
         only_one, only_other = set(one.items) - set(other.items), set(other.items) - set(one.items)
         return _sides("set", "members", len(only_one), len(only_other)) if only_one or only_other else None
     if one.kind == "zset":
-        mine, theirs = ({m: struct.pack("<d", s) for m, s in value.scores} for value in (one, other))
+        mine, theirs = ({m: score_bytes(s) for m, s in value.scores} for value in (one, other))
         return _map_difference("zset", "members", "score", mine, theirs)
     if one.kind == "hash":
         return _map_difference("hash", "fields", "value", dict(one.fields), dict(other.fields)) or _map_difference(

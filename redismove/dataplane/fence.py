@@ -1,0 +1,189 @@
+"""
+Close a server to everybody but ourselves: new access keys, and every connection but ours cut.
+
+Both are needed, and the keys come first where nothing else holds the writes: an open connection stays logged in when its
+key changes, and a cut client comes back at once with a key that still works. Connections are cut by id, from a list of
+everything but our own: `CLIENT KILL TYPE normal` spares subscribers, of which a RESP3 one can write.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from redismove.dataplane.connect import Connection
+from redismove.dataplane.errors import DataPlaneError, ReplyError, explain
+
+KeyName = Literal["Primary", "Secondary"]
+
+SYSTEM_USERS: frozenset[str] = frozenset({"_repl", "_admin"})
+"""Users of the service itself; their connections are never cut. Which ones a service has is the caller's to say."""
+
+_LOGGING_IN = frozenset({"NULL", "auth", "hello", "quit"})
+"""Last commands of a connection that has done nothing but try to log in (`cmd` of CLIENT LIST)."""
+
+
+class FenceFailed(DataPlaneError):
+    """A server could not be closed to everybody but ourselves."""
+
+
+class KeyRotation(Protocol):
+    """The two access keys of a cache. On Azure: listKeys and regenerateKey."""
+
+    def current(self) -> Mapping[str, str]:
+        """Return the keys as they are now, by name ("Primary", "Secondary")."""
+        ...
+
+    def regenerate(self, name: KeyName) -> str:
+        """Replace one key; when this returns the old one is refused. Return the new one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Client:
+    """One connection as CLIENT LIST shows it."""
+
+    id: int
+    address: str
+    user: str
+    flags: str
+    command: str
+    name: str = ""
+
+    @property
+    def is_replication(self) -> bool:
+        """A replica's link to us (S) or ours to a primary (M)."""
+        return "S" in self.flags or "M" in self.flags
+
+    @property
+    def is_only_logging_in(self) -> bool:
+        """It has run nothing but attempts to log in."""
+        return self.command in _LOGGING_IN
+
+
+def parse_client_list(reply: bytes) -> list[Client]:
+    """Return the connections in a CLIENT LIST reply."""
+    clients = []
+    for line in reply.decode("utf-8", "replace").splitlines():
+        fields = dict(part.split("=", 1) for part in line.split(" ") if "=" in part)
+        if "id" not in fields:
+            continue
+        clients.append(
+            Client(
+                id=int(fields["id"]),
+                address=fields.get("addr", ""),
+                user=fields.get("user", "default"),
+                flags=fields.get("flags", ""),
+                command=fields.get("cmd", ""),
+                name=fields.get("name", ""),
+            )
+        )
+    return clients
+
+
+def foreign_clients(
+    connection: Connection, own_ids: Collection[int], *, system_users: Collection[str] = SYSTEM_USERS
+) -> list[Client]:
+    """
+    Return the connections of one primary that are neither ours nor the service's own.
+
+    Args:
+        connection: one of ours, to the primary that is asked.
+        own_ids: the ids of our connections there; *connection*'s own is always spared.
+        system_users: user names of the service; replication links are spared whatever their user.
+    """
+    spared = {*own_ids, connection.client_id()}
+    return [
+        client
+        for client in parse_client_list(connection.call("CLIENT", "LIST"))
+        if client.id not in spared and not client.is_replication and client.user not in system_users
+    ]
+
+
+def cut_refusal(connections: Iterable[Connection]) -> str | None:
+    """
+    Tell why connections cannot be cut on a server; None when they can. Cuts nobody.
+
+    Without CLIENT KILL there is no fence: open connections stay logged in when keys change.
+    """
+    for connection in connections:
+        for command in (("CLIENT", "LIST"), ("CLIENT", "KILL", "ID", str(2**62))):
+            (reply,) = connection.pipeline([command])
+            if isinstance(reply, ReplyError):
+                return str(explain(reply, connection.where, " ".join(command[:2])))
+    return None
+
+
+@dataclass
+class CutResult:
+    """What cutting found: connections cut, rounds it took, and who kept knocking without getting in."""
+
+    cut: int = 0
+    rounds: int = 0
+    refused_logins: int = 0
+
+
+def cut_foreign(
+    connections: Sequence[Connection],
+    own_ids: Callable[[Connection], Collection[int]],
+    *,
+    system_users: Collection[str] = SYSTEM_USERS,
+    until_alone: bool = True,
+    keys_changed: bool = False,
+    timeout_s: float = 10.0,
+) -> CutResult:
+    """
+    Cut every connection but ours and the service's own, at each primary, until CLIENT LIST shows no other.
+
+    Args:
+        connections: one of ours to each primary.
+        own_ids: the ids of our connections at a connection's primary.
+        until_alone: False cuts once and does not look again (nobody is promised to be gone).
+        keys_changed: every key was changed before this: who connects now and runs nothing but logins has no key, and
+            does not count as somebody else once everybody who was there before is gone.
+        timeout_s: how long others may keep coming back.
+
+    Raises:
+        FenceFailed: others were still there when the time was over.
+    """
+    result = CutResult()
+    deadline = time.monotonic() + timeout_s
+    for connection in connections:
+        seen: set[int] = set()
+        while True:
+            found = foreign_clients(connection, own_ids(connection), system_users=system_users)
+            if not found:
+                break
+            result.rounds += 1
+            newcomers = {client.id for client in found if client.is_only_logging_in and client.id not in seen}
+            late = time.monotonic() >= deadline
+            if late and keys_changed and len(newcomers) == len(found):
+                result.refused_logins += len(found)
+                break
+            if late:
+                others = ", ".join(f"{client.user}@{client.address}" for client in found[:3])
+                raise FenceFailed(
+                    f"{connection.where}: {len(found)} connections of others are still there after {timeout_s:g} s "
+                    f"of cutting (first: {others}); stop those applications, or change their credentials"
+                )
+            replies = connection.pipeline([("CLIENT", "KILL", "ID", client.id) for client in found])
+            for client, reply in zip(found, replies, strict=True):
+                if isinstance(reply, ReplyError):
+                    raise FenceFailed(str(explain(reply, connection.where, "CLIENT KILL")))
+                seen.add(client.id)
+                result.cut += int(reply)
+            if not until_alone:
+                break
+    return result
+
+
+def rotate_keys(keys: KeyRotation, *, used: KeyName = "Primary") -> dict[str, str]:
+    """
+    Change both access keys, the one that nobody is said to use first, and return the new ones by name.
+
+    The order matters to our own connections where a service cuts those of a changed key.
+    """
+    unused: KeyName = "Secondary" if used == "Primary" else "Primary"
+    return {unused: keys.regenerate(unused), used: keys.regenerate(used)}
