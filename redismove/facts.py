@@ -1,8 +1,9 @@
 """
 Facts: what was read about a move, as plain frozen records that every gate judges alike.
 
-No I/O and no clock here. A record is made by `redismove.azure` (live), by the program (what it is about to declare) or by
-the policy pack (what a resource says); it travels as a plain dictionary through Pulumi and comes back unchanged.
+No I/O and no clock here. A record is made by `redismove.azure` (live), by the program (what it is about to declare)
+or by the policy pack (what a resource says); it travels as a plain dictionary through Pulumi and comes back
+unchanged.
 A value that Pulumi does not know yet in a preview is `NOT_KNOWN`: using it raises `NotKnownYet`, so that no rule can
 take it for a pass.
 """
@@ -27,7 +28,7 @@ class _NotKnown:
 
     _instance: _NotKnown | None = None
 
-    def __new__(cls) -> _NotKnown:
+    def __new__(cls) -> typing.Self:
         if cls._instance is None:
             cls._instance = super().__new__(cls)
         return cls._instance
@@ -43,7 +44,12 @@ class _NotKnown:
 
     __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __len__ = __iter__ = _refuse  # type: ignore[assignment]
     __contains__ = __getitem__ = __add__ = __radd__ = __sub__ = __rsub__ = __int__ = __float__ = _refuse  # type: ignore[assignment]
-    __hash__ = object.__hash__
+    __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __neg__ = __abs__ = __round__ = _refuse  # type: ignore[assignment]
+    # A look-up in a set or a dictionary must not quietly answer "not there".
+    __hash__ = _refuse  # type: ignore[assignment]
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
@@ -53,6 +59,11 @@ class _NotKnown:
 
 NOT_KNOWN: Final[Any] = _NotKnown()
 NOT_KNOWN_TEXT: Final = "<not known yet>"
+
+REDIS: Final = "redis"
+"""`CacheFacts.product` of Azure Cache for Redis (`Microsoft.Cache/redis`)."""
+MANAGED: Final = "managed"
+"""`CacheFacts.product` of Azure Managed Redis and of Enterprise (`Microsoft.Cache/redisEnterprise`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +122,8 @@ class CacheFacts:
     One cache, live or as it is about to be declared (`exists` is False then).
 
     `shard_count` 0 means not clustered. `location` is the lower-case name without blanks ("eastus").
-    `keys` and `foreign_clients` are read from Redis, only where a stage needs them; None means not read.
+    `keys`, `databases_used` (numbers of the databases that hold keys) and `foreign_clients` are read from Redis,
+    only where a stage needs them; None means not read.
     """
 
     id: str
@@ -153,6 +165,7 @@ class CacheFacts:
     ssl_port: int = 6380
     port: int = 6379
     keys: int | None = None
+    databases_used: tuple[int, ...] | None = None
     used_memory_bytes: int | None = None
     foreign_clients: tuple[str, ...] | None = None
 
@@ -167,8 +180,8 @@ class EvidenceFacts:
     """
     What a verification found, as the stack recorded it.
 
-    `made_at_s` is Unix time. `keys_compared` counts keys of both sides once. `lag_bytes` is -1 where the service shows no
-    replication offsets. `settings_differ` names settings of the target that are not the source's.
+    `made_at_s` is Unix time. `keys_compared` counts keys of both sides once. `lag_bytes` is -1 where the service
+    shows no replication offsets. `settings_differ` names settings of the target that are not the source's.
     """
 
     source_id: str
@@ -194,7 +207,10 @@ class EvidenceFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class CutoverFacts:
-    """The last cut-over as the Endpoint recorded it; `to_id` is where applications were sent. `finished_at_s` is Unix time."""
+    """
+    The last cut-over as the Endpoint recorded it; `to_id` is where applications were sent. `finished_at_s` is Unix
+    time.
+    """
 
     from_id: str
     to_id: str
@@ -217,21 +233,30 @@ class EndpointFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Consent:
-    """What the configuration accepts by name; an empty string accepts nothing."""
+    """
+    What the configuration accepts by name; an empty string accepts nothing.
+
+    `catch_up` False: writes made after an RDB export began are not carried over at the cut-over (method `rdb` alone).
+    """
 
     confirm_delete: str = ""
     accept_erase: str = ""
     accept_data_loss: str = ""
     enable_notifications: bool = False
     allow_marker_key: bool = False
+    catch_up: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the team allows: hours of soak after `retire`, hours that evidence stays fresh."""
+    """
+    What the team allows: hours of soak after `retire`, hours that evidence stays fresh, bytes not yet replicated at
+    `unlink`.
+    """
 
     soak_hours: float = 24.0
     evidence_max_age_hours: float = 24.0
+    max_lag_bytes: int = 1_048_576
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,11 +264,13 @@ class Move:
     """
     Everything the gates judge: what is asked for, what was recorded, what is true now.
 
-    `stage` is asked for; `previous` is the stage the stack recorded last ("" in a new stack), which says what was *asked
-    for* then, not what was reached: only `source`, `target`, `link` and `endpoint`, read live, say that.
-    `source` and `target` are None where no such cache exists. `declared_target` is the target as the program declares it.
-    `fixed_source_id` and `fixed_target_id` are the ids fixed at `adopt` and `prepare` ("" where not fixed yet).
-    `today` is an ISO date, `now_s` Unix time, both given by the caller. `stage_since_s` is when `previous` was first recorded.
+    `stage` is asked for; `previous` is the stage the stack recorded last ("" in a new stack), which says what was
+    *asked for* then, not what was reached: only `source`, `target`, `link` and `endpoint`, read live, say that.
+    `source` and `target` are None where no such cache exists. `declared_target` is the target as the program
+    declares it. `fixed_source_id` and `fixed_target_id` are the ids fixed at `adopt` and `prepare` ("" where not
+    fixed yet).
+    `today` is an ISO date, `now_s` Unix time, both given by the caller. `stage_since_s` is when `previous` was
+    first recorded.
     """
 
     method: str

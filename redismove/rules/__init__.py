@@ -34,4 +34,16 @@ def refusals(move: Move) -> list[Finding]:
     return [finding for finding in evaluate(move) if finding.stops]
 
 
-__all__ = ["RULES", "Broken", "Finding", "Level", "Outcome", "Rule", "Source", "evaluate", "guards", "refusals", "sentence"]
+__all__ = [
+    "RULES",
+    "Broken",
+    "Finding",
+    "Level",
+    "Outcome",
+    "Rule",
+    "Source",
+    "evaluate",
+    "guards",
+    "refusals",
+    "sentence",
+]

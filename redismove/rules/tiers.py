@@ -1,0 +1,675 @@
+"""Sizes and tiers: which method a tier allows, and whether the target can take what the source holds."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from redismove import stages
+from redismove.facts import MANAGED, CacheFacts, Move
+from redismove.rules import pages
+from redismove.rules.model import Broken, Level, Rule
+from redismove.rules.subjects import (
+    ALL_METHODS,
+    ALL_STAGES,
+    COPYING_METHODS,
+    gigabytes,
+    name_of,
+    source_called,
+    subscription_of,
+    target_called,
+    targets,
+    there,
+)
+
+GB: Final = 1024**3
+
+BASIC: Final = "Basic"
+STANDARD: Final = "Standard"
+PREMIUM: Final = "Premium"
+ENTERPRISE: Final = "Enterprise"
+ENTERPRISE_FLASH: Final = "Enterprise Flash"
+AZURE_MANAGED: Final = "Azure Managed Redis"
+TIERS: Final = (BASIC, STANDARD, PREMIUM, ENTERPRISE, ENTERPRISE_FLASH, AZURE_MANAGED)
+
+MEMORY_GB: Final[dict[str, float]] = {
+    "C0": 0.25,
+    "C1": 1,
+    "C2": 2.5,
+    "C3": 6,
+    "C4": 13,
+    "C5": 26,
+    "C6": 53,
+    "P1": 6,
+    "P2": 13,
+    "P3": 26,
+    "P4": 53,
+    "P5": 120,
+}
+"""Memory of a size of Azure Cache for Redis; for P sizes of one shard. Source: How to configure Azure Cache for Redis."""
+
+MAX_CLIENTS: Final[dict[str, int]] = {
+    "C0": 256,
+    "C1": 1_000,
+    "C2": 2_000,
+    "C3": 5_000,
+    "C4": 10_000,
+    "C5": 15_000,
+    "C6": 20_000,
+    "P1": 7_500,
+    "P2": 15_000,
+    "P3": 30_000,
+    "P4": 40_000,
+    "P5": 40_000,
+}
+"""Connections a size allows (a shard of it, for P). Source: How to configure Azure Cache for Redis."""
+
+MAX_DATABASES: Final[dict[str, int]] = {
+    "C0": 16,
+    "C1": 16,
+    "C2": 16,
+    "C3": 16,
+    "C4": 32,
+    "C5": 48,
+    "C6": 64,
+    "P1": 16,
+    "P2": 32,
+    "P3": 48,
+    "P4": 64,
+    "P5": 64,
+}
+"""Databases a size can be made with. Source: How to configure Azure Cache for Redis."""
+
+DEFAULT_DATABASES: Final = 16
+
+_NUMBERED: Final[dict[str, dict[int, float]]] = {
+    "Balanced_B": {
+        0: 0.5,
+        1: 1,
+        3: 3,
+        5: 6,
+        10: 12,
+        20: 24,
+        50: 60,
+        100: 120,
+        150: 180,
+        250: 240,
+        350: 360,
+        500: 480,
+        700: 720,
+        1000: 960,
+    },
+    "MemoryOptimized_M": {
+        10: 12,
+        20: 24,
+        50: 60,
+        100: 120,
+        150: 180,
+        250: 240,
+        350: 360,
+        500: 480,
+        700: 720,
+        1000: 960,
+        1500: 1440,
+        2000: 1920,
+    },
+    "ComputeOptimized_X": {
+        3: 3,
+        5: 6,
+        10: 12,
+        20: 24,
+        50: 60,
+        100: 120,
+        150: 180,
+        250: 240,
+        350: 360,
+        500: 480,
+        700: 720,
+    },
+    "FlashOptimized_A": {250: 240, 500: 480, 700: 720, 1000: 960, 1500: 1440, 2000: 1920, 4500: 4500},
+    "Enterprise_E": {1: 1, 5: 4, 10: 12, 20: 25, 50: 50, 100: 100, 200: 200, 400: 400},
+    "EnterpriseFlash_F": {300: 384, 700: 715, 1500: 1455},
+}
+MANAGED_MEMORY_GB: Final[dict[str, float]] = {
+    f"{family}{number}": size_gb for family, sizes in _NUMBERED.items() for number, size_gb in sizes.items()
+}
+"""Memory of a SKU of Azure Managed Redis or Enterprise. Sources: Azure Managed Redis architecture; pricing of Enterprise."""
+
+_BASE_CAPACITY: Final = {"Enterprise_E": 2, "EnterpriseFlash_F": 3}
+USABLE_SHARE_OF_MANAGED: Final = 0.8
+"""Azure Managed Redis keeps about a fifth of its memory for itself (Azure Managed Redis architecture)."""
+
+_RANK: Final = {BASIC: 0, STANDARD: 1, PREMIUM: 2, ENTERPRISE: 3, ENTERPRISE_FLASH: 3, AZURE_MANAGED: 3}
+_REDIS_NAME: Final = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
+_LONGEST_NAME: Final = 63
+_LONGEST_MANAGED_NAME: Final = 60
+
+NEW_CUSTOMERS_CLOSED: Final = "2026-04-01"
+"""From this day tenants without a Basic, Standard or Premium cache can create none."""
+ENTERPRISE_CLOSED: Final = "2026-04-01"
+"""From this day nobody can create an Enterprise or Enterprise Flash cache."""
+REDIS_CLOSED: Final = "2028-10-01"
+"""From this day Basic, Standard and Premium are disabled."""
+
+
+def size(cache: CacheFacts) -> str:
+    """Return a cache's size as people write it: "P1", "C3", "Balanced_B10"."""
+    return cache.sku_name if cache.product == MANAGED else f"{cache.sku_family}{cache.sku_capacity}"
+
+
+def tier(cache: CacheFacts) -> str:
+    """Return a cache's tier, one of `TIERS`."""
+    if cache.product != MANAGED:
+        return cache.sku_name
+    if cache.sku_name.startswith("EnterpriseFlash_"):
+        return ENTERPRISE_FLASH
+    return ENTERPRISE if cache.sku_name.startswith("Enterprise_") else AZURE_MANAGED
+
+
+def is_known_size(cache: CacheFacts) -> bool:
+    """Whether Azure has such a size in such a tier."""
+    if cache.product == MANAGED:
+        return cache.sku_name in MANAGED_MEMORY_GB
+    family = "P" if cache.sku_name == PREMIUM else "C"
+    return cache.sku_name in (BASIC, STANDARD, PREMIUM) and cache.sku_family == family and size(cache) in MEMORY_GB
+
+
+def memory_bytes(cache: CacheFacts) -> int:
+    """
+    Return the memory a cache is sold with, all shards together; KeyError for a size that does not exist.
+
+    Not all of it holds data: Redis and Azure keep a part.
+    """
+    if cache.product == MANAGED:
+        base = next((base for family, base in _BASE_CAPACITY.items() if cache.sku_name.startswith(family)), 0)
+        units = max(cache.sku_capacity, base) // base if base else 1
+        return int(MANAGED_MEMORY_GB[cache.sku_name] * units * GB)
+    return int(MEMORY_GB[size(cache)] * max(cache.shard_count, 1) * GB)
+
+
+def usable_bytes(cache: CacheFacts) -> int:
+    """Return the memory that can hold data, as far as Azure says: four fifths of a managed SKU, else all of it."""
+    share = USABLE_SHARE_OF_MANAGED if cache.product == MANAGED else 1.0
+    return int(memory_bytes(cache) * share)
+
+
+def is_at_least_as_large(target: CacheFacts, source: CacheFacts) -> bool:
+    """Whether *target* has the memory that *source* has, or more."""
+    return memory_bytes(target) >= memory_bytes(source)
+
+
+def databases(cache: CacheFacts) -> int:
+    """Return how many databases a cache has: one where clustered or managed, else what it was made with (16 by default)."""
+    if cache.product == MANAGED or cache.shard_count > 0:
+        return 1
+    return int(cache.redis_configuration.get("databases", DEFAULT_DATABASES))
+
+
+def version(cache: CacheFacts) -> tuple[int, int] | None:
+    """Return a cache's Redis version as numbers, (6, 0); None where it is not said ("latest")."""
+    match = re.match(r"(\d+)(?:\.(\d+))?", cache.redis_version)
+    return (int(match[1]), int(match[2] or 0)) if match else None
+
+
+def _source_known(move: Move) -> bool:
+    return there(move.source)
+
+
+def _both_known(move: Move) -> bool:
+    return there(move.source) and bool(targets(move))
+
+
+def _target_known(move: Move) -> bool:
+    return bool(targets(move))
+
+
+def _method_needs(method: str, allowed: tuple[str, ...]):  # type: ignore[no-untyped-def]
+    def check(move: Move) -> Broken | None:
+        assert move.source is not None
+        found = tier(move.source)
+        if found in allowed:
+            return None
+        others = [m for m in stages.METHODS if found in SOURCE_TIERS[m]]
+        return Broken(
+            thing=source_called(move),
+            found=f"tier {found}",
+            allowed=f"{_or(allowed)} for method {method}",
+            cure=f"set redismove:method to {_or(others)}",
+        )
+
+    return check
+
+
+SOURCE_TIERS: Final[dict[str, tuple[str, ...]]] = {
+    stages.GEO_REPLICATION: (PREMIUM,),
+    stages.NEW_CACHE: TIERS,
+    stages.RDB: (PREMIUM, ENTERPRISE, ENTERPRISE_FLASH, AZURE_MANAGED),
+    stages.DUAL_WRITE: (BASIC, STANDARD, PREMIUM),
+    stages.COPY: TIERS,
+}
+"""The article's table: which tiers of the source each method is for. Azure Managed Redis, younger, counts as Enterprise."""
+
+
+def _or(items: tuple[str, ...] | list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} or {items[-1]}"
+
+
+def _size_exists(move: Move) -> Broken | None:
+    for called, cache in targets(move):
+        if not is_known_size(cache):
+            return Broken(
+                thing=called,
+                found=f"size {size(cache)} in tier {tier(cache)}",
+                allowed="C0 to C6 (Basic, Standard), P1 to P5 (Premium), or a size of Azure Managed Redis like Balanced_B10",
+                cure="set redismove:target.sku to one of these, or remove it to take the source's size",
+            )
+    return None
+
+
+def _large_enough(move: Move) -> Broken | None:
+    source = move.source
+    assert source is not None
+    for called, cache in targets(move):
+        if not is_known_size(cache) or not is_known_size(source):
+            continue
+        if not is_at_least_as_large(cache, source):
+            return Broken(
+                thing=called,
+                found=f"{size(cache)} with {gigabytes(memory_bytes(cache))}",
+                allowed=f"{gigabytes(memory_bytes(source))} or more, like source {source.name} ({size(source)})",
+                cure="set redismove:target.sku to a larger size, or remove it to take the source's size",
+            )
+    return None
+
+
+def _data_fits(move: Move) -> Broken | None:
+    source = move.source
+    assert source is not None
+    if source.used_memory_bytes is None:
+        return None
+    for called, cache in targets(move):
+        if is_known_size(cache) and source.used_memory_bytes > usable_bytes(cache):
+            return Broken(
+                thing=called,
+                found=f"{gigabytes(usable_bytes(cache))} of usable memory in {size(cache)}",
+                allowed=f"{gigabytes(source.used_memory_bytes)} or more, which source {source.name} holds now",
+                cure="set redismove:target.sku to a larger size",
+            )
+    return None
+
+
+def _other_region(move: Move) -> Broken | None:
+    source = move.source
+    assert source is not None
+    for called, cache in targets(move):
+        if cache.location == source.location:
+            return Broken(
+                thing=called,
+                found=f"region {cache.location}",
+                allowed=f"any region but {source.location}, where the source is",
+                cure="set redismove:target.location to the region to move to",
+            )
+    return None
+
+
+def _other_name(move: Move) -> Broken | None:
+    source_name, target_name = name_of(move.source_id), name_of(move.target_id)
+    if source_name.lower() != target_name.lower():
+        return None
+    return Broken(
+        thing="redismove:target",
+        found=f'name "{target_name}"',
+        allowed="any name but the source's: a cache's name is its address, and both exist during the move",
+        cure="set redismove:target.name to a new name",
+    )
+
+
+def _name_valid(move: Move) -> Broken | None:
+    name = name_of(move.target_id)
+    is_managed = any(cache.product == MANAGED for _, cache in targets(move))
+    longest = _LONGEST_MANAGED_NAME if is_managed else _LONGEST_NAME
+    if len(name) <= longest and _REDIS_NAME.fullmatch(name):
+        return None
+    return Broken(
+        thing="redismove:target",
+        found=f'name "{name}"',
+        allowed=f"1 to {longest} letters, digits and single hyphens, a letter or digit at both ends",
+        cure="set redismove:target.name to such a name",
+    )
+
+
+def _signed_in(move: Move) -> Broken | None:
+    wanted = subscription_of(move.source_id)
+    if move.signed_in_subscription_id.lower() == wanted:
+        return None
+    return Broken(
+        thing="the sign-in",
+        found=f"subscription {move.signed_in_subscription_id}",
+        allowed=f"{wanted}, the subscription of {source_called(move)}",
+        cure="run `az account set --subscription` with it (or set ARM_SUBSCRIPTION_ID), or name a source of this subscription",
+    )
+
+
+def _not_older(move: Move) -> Broken | None:
+    source = move.source
+    assert source is not None
+    mine = version(source)
+    for called, cache in targets(move):
+        theirs = version(cache)
+        if mine is not None and theirs is not None and theirs < mine:
+            return Broken(
+                thing=called,
+                found=f"Redis {cache.redis_version}",
+                allowed=f"Redis {source.redis_version}, the source's, or newer",
+                cure=(
+                    "give redismove:target.name a name that is not taken, so that it is made with the source's version; "
+                    "a cache cannot be set back to an older one"
+                ),
+            )
+    return None
+
+
+def _to_be_made(move: Move) -> bool:
+    return move.declared_target is not None and not there(move.target)
+
+
+_WAY_ON: Final = "set redismove:target.kind to managed (Azure Managed Redis) and redismove:method to rdb, copy or dual-write"
+
+
+def _still_sold(move: Move) -> Broken | None:
+    cache = move.declared_target
+    assert cache is not None
+    kind = tier(cache)
+    closed = {ENTERPRISE: ENTERPRISE_CLOSED, ENTERPRISE_FLASH: ENTERPRISE_CLOSED, AZURE_MANAGED: ""}.get(kind, REDIS_CLOSED)
+    if not closed or move.today < closed:
+        return None
+    return Broken(
+        thing=f"{target_called(move)} as declared",
+        found=f"tier {kind} on {move.today}",
+        allowed=f"no new cache of this tier from {closed}",
+        cure=_WAY_ON,
+    )
+
+
+def _may_be_refused(move: Move) -> Broken | None:
+    cache = move.declared_target
+    assert cache is not None
+    if tier(cache) not in (BASIC, STANDARD, PREMIUM) or not NEW_CUSTOMERS_CLOSED <= move.today < REDIS_CLOSED:
+        return None
+    return Broken(
+        thing=f"{target_called(move)} as declared",
+        found=f"tier {tier(cache)} in {cache.location} on {move.today}",
+        allowed="until 2028-09-30, and only where Azure still creates one",
+        cure=(
+            "expect that Azure may refuse it (tenants without a cache before 2026-04-01; refusals are also told of regions "
+            f"where the subscription never had one), nothing has changed then; the way on is: {_WAY_ON}"
+        ),
+    )
+
+
+def _databases_fit(move: Move) -> Broken | None:
+    source = move.source
+    assert source is not None
+    for called, cache in targets(move):
+        if 1 < databases(cache) < databases(source):
+            return Broken(
+                thing=called,
+                found=f"{databases(cache)} databases",
+                allowed=f"{databases(source)} or more, as source {source.name} has",
+                cure=(
+                    "choose a redismove:target.sku that allows as many, and a new redismove:target.name: the number is set "
+                    "when a cache is made"
+                ),
+            )
+        if databases(cache) < databases(source) and source.databases_used and max(source.databases_used) > 0:
+            others = ", ".join(str(n) for n in source.databases_used if n > 0)
+            return Broken(
+                thing=called,
+                found="database 0 only",
+                allowed=f"every database that source {source.name} holds keys in ({others})",
+                cure="choose a target that is not clustered and not managed, or bring these keys into database 0 first",
+            )
+    return None
+
+
+def _one_database(move: Move) -> Broken | None:
+    source = move.source
+    assert source is not None
+    for called, cache in targets(move):
+        if source.databases_used is None and databases(cache) == 1 < databases(source):
+            return Broken(
+                thing=called,
+                found="database 0 only",
+                allowed=f"the databases of source {source.name}, up to {databases(source)}",
+                cure="check with `redismove plan` that the source holds keys in database 0 alone",
+            )
+    return None
+
+
+def _no_lower_tier(move: Move) -> Broken | None:
+    source = move.source
+    assert source is not None
+    for called, cache in targets(move):
+        if _RANK.get(tier(cache), 0) < _RANK.get(tier(source), 0):
+            return Broken(
+                thing=called,
+                found=f"tier {tier(cache)}",
+                allowed=f"{tier(source)}, the source's, or higher, to keep its features",
+                cure="set redismove:target.sku to a size of the source's tier, or accept what the lower tier lacks",
+            )
+    return None
+
+
+def _clients_fit(move: Move) -> Broken | None:
+    source = move.source
+    assert source is not None
+    for called, cache in targets(move):
+        have, need = MAX_CLIENTS.get(size(cache)), MAX_CLIENTS.get(size(source))
+        if have is not None and need is not None and have < need:
+            return Broken(
+                thing=called,
+                found=f"{have} connections in {size(cache)}",
+                allowed=f"{need} or more, as source {source.name} ({size(source)}) allows",
+                cure="set redismove:target.sku to a size with as many, or check how many connections the source has",
+            )
+    return None
+
+
+_BEFORE_CUTOVER: Final = frozenset({stages.PREPARE, stages.REPLICATE, stages.VERIFY, stages.UNLINK, stages.CUTOVER})
+_ENTERING: Final = frozenset({stages.PREPARE, stages.REPLICATE})
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        id="RM-T01",
+        title="geo-replication is for Premium",
+        source=pages.article("The tier determines the option: only Premium has geo-replication."),
+        methods=frozenset({stages.GEO_REPLICATION}),
+        stages=_BEFORE_CUTOVER,
+        applies=_source_known,
+        check=_method_needs(stages.GEO_REPLICATION, SOURCE_TIERS[stages.GEO_REPLICATION]),
+    ),
+    Rule(
+        id="RM-T02",
+        title="export and import need Premium or Enterprise",
+        source=pages.article("Basic and Standard cannot export or import RDB files."),
+        methods=frozenset({stages.RDB}),
+        stages=_BEFORE_CUTOVER,
+        applies=_source_known,
+        check=_method_needs(stages.RDB, SOURCE_TIERS[stages.RDB]),
+    ),
+    Rule(
+        id="RM-T03",
+        title="dual-write is for Basic, Standard and Premium",
+        source=pages.article("Dual-write to two caches (Basic, Standard, and Premium)."),
+        methods=frozenset({stages.DUAL_WRITE}),
+        stages=_BEFORE_CUTOVER,
+        applies=_source_known,
+        check=_method_needs(stages.DUAL_WRITE, SOURCE_TIERS[stages.DUAL_WRITE]),
+    ),
+    Rule(
+        id="RM-T04",
+        title="the target's size is one that Azure has",
+        source=pages.configure("Sizes C0 to C6 and P1 to P5."),
+        methods=ALL_METHODS,
+        stages=_ENTERING,
+        applies=_target_known,
+        check=_size_exists,
+    ),
+    Rule(
+        id="RM-T05",
+        title="the target is at least as large as the source",
+        source=pages.article("The second cache is either the same cache size or a larger cache size than the original cache."),
+        methods=COPYING_METHODS,
+        stages=_BEFORE_CUTOVER,
+        applies=_both_known,
+        check=_large_enough,
+    ),
+    Rule(
+        id="RM-T06",
+        title="a new cache that is smaller than the source is meant so",
+        source=pages.article("If you don't need to maintain your data, create a new cache; no size is asked for."),
+        methods=frozenset({stages.NEW_CACHE}),
+        stages=_ENTERING,
+        applies=_both_known,
+        check=_large_enough,
+        level=Level.ADVISORY,
+        severity="low",
+    ),
+    Rule(
+        id="RM-T07",
+        title="what the source holds fits into a managed target",
+        source=pages.managed("About 20 % of the memory of Azure Managed Redis is reserved."),
+        methods=COPYING_METHODS,
+        stages=_BEFORE_CUTOVER,
+        applies=lambda move: (
+            _both_known(move)
+            and any(cache.product == MANAGED for _, cache in targets(move))
+            and move.source is not None
+            and move.source.used_memory_bytes is not None
+        ),
+        check=_data_fits,
+    ),
+    Rule(
+        id="RM-T08",
+        title="the target is in another region",
+        source=pages.article("You create a second cache in the desired region."),
+        methods=ALL_METHODS,
+        stages=_BEFORE_CUTOVER,
+        applies=_both_known,
+        check=_other_region,
+    ),
+    Rule(
+        id="RM-T09",
+        title="the target has a name of its own",
+        source=pages.rest("A cache's name is unique in all of Azure; it becomes its host name."),
+        methods=ALL_METHODS,
+        stages=ALL_STAGES,
+        applies=lambda move: bool(move.target_id),
+        check=_other_name,
+        severity="critical",
+        backward=True,
+    ),
+    Rule(
+        id="RM-T10",
+        title="the target's name is one that Azure accepts",
+        source=pages.rest("1 to 63 letters, digits and single hyphens, starting and ending with a letter or digit."),
+        methods=ALL_METHODS,
+        stages=frozenset({stages.PREPARE}),
+        applies=lambda move: bool(move.target_id),
+        check=_name_valid,
+    ),
+    Rule(
+        id="RM-T11",
+        title="the sign-in is for the source's subscription",
+        source=pages.own("A cache of another subscription with the same name would be the wrong one."),
+        methods=ALL_METHODS,
+        stages=ALL_STAGES,
+        applies=lambda move: bool(move.signed_in_subscription_id),
+        check=_signed_in,
+        severity="critical",
+        backward=True,
+    ),
+    Rule(
+        id="RM-T12",
+        title="the target's Redis is not older than the source's",
+        source=pages.article("The Redis version of the cache you're exporting from should be the same or lower."),
+        methods=frozenset({stages.RDB}),
+        stages=_ENTERING,
+        applies=_both_known,
+        check=_not_older,
+    ),
+    Rule(
+        id="RM-T13",
+        title="a target with an older Redis is meant so",
+        source=pages.article("RDB and DUMP formats might not maintain backward compatibility; keys are then carried by type."),
+        methods=frozenset({stages.COPY, stages.DUAL_WRITE, stages.NEW_CACHE}),
+        stages=_ENTERING,
+        applies=_both_known,
+        check=_not_older,
+        level=Level.ADVISORY,
+        severity="medium",
+    ),
+    Rule(
+        id="RM-T14",
+        title="the target's tier can still be created",
+        source=pages.retirement("Enterprise: no creation from 2026-04-01. Basic, Standard, Premium: retired on 2028-09-30."),
+        methods=ALL_METHODS,
+        stages=frozenset({stages.PREPARE}),
+        applies=_to_be_made,
+        check=_still_sold,
+    ),
+    Rule(
+        id="RM-T15",
+        title="creating an Azure Cache for Redis may be refused, as it retires",
+        source=pages.retirement("Azure Cache for Redis retires on 2028-09-30; new customers cannot create one from 2026-04-01."),
+        methods=ALL_METHODS,
+        stages=frozenset({stages.PREPARE}),
+        applies=_to_be_made,
+        check=_may_be_refused,
+        level=Level.ADVISORY,
+        severity="medium",
+    ),
+    Rule(
+        id="RM-T16",
+        title="the target has the databases that the source uses",
+        source=pages.import_export("Databases above the limit of the target are not imported, and nothing says so."),
+        methods=COPYING_METHODS,
+        stages=_BEFORE_CUTOVER,
+        applies=_both_known,
+        check=_databases_fit,
+    ),
+    Rule(
+        id="RM-T17",
+        title="a target with database 0 alone suits the source",
+        source=pages.migrate("Azure's own migration tool warns of several databases: Azure Managed Redis has database 0 only."),
+        methods=COPYING_METHODS,
+        stages=frozenset({stages.PREPARE}),
+        applies=_both_known,
+        check=_one_database,
+        level=Level.ADVISORY,
+        severity="medium",
+    ),
+    Rule(
+        id="RM-T18",
+        title="the target keeps the source's tier or a higher one",
+        source=pages.tiers("Basic has one node and no SLA; clustering, persistence and import are Premium's."),
+        methods=ALL_METHODS,
+        stages=frozenset({stages.PREPARE}),
+        applies=_both_known,
+        check=_no_lower_tier,
+        level=Level.ADVISORY,
+        severity="medium",
+    ),
+    Rule(
+        id="RM-T19",
+        title="the target allows as many connections as the source",
+        source=pages.configure("Maximum client connections by size."),
+        methods=ALL_METHODS,
+        stages=frozenset({stages.PREPARE}),
+        applies=_both_known,
+        check=_clients_fit,
+        level=Level.ADVISORY,
+        severity="low",
+    ),
+)
+
