@@ -60,8 +60,8 @@ class CacheReference(_Model):
 
 class TargetSettings(CacheReference):
     """
-    The cache to move to. *sku* is like "P2" for kind "redis" and like "Balanced_B10" for kind "managed"; empty means the
-    source's own size.
+    The cache to move to. *sku* is like "P2" for kind "redis" and like "Balanced_B10" for kind "managed"; empty
+    means the source's own size.
     """
 
     location: str
@@ -86,8 +86,9 @@ class TargetSettings(CacheReference):
 
 class CutoverSettings(_Model):
     """
-    Bounds of the cut-over. *limit_seconds* covers everything before applications are switched; *hold_milliseconds* is how
-    long writes may be held; *hold* says how ("auto" takes CLIENT PAUSE WRITE where the server knows it, else the fence).
+    Bounds of the cut-over. *limit_seconds* covers everything before applications are switched; *hold_milliseconds*
+    is how long writes may be held; *hold* says how ("auto" takes CLIENT PAUSE WRITE where the server knows it, else
+    the fence).
     """
 
     limit_seconds: Annotated[float, Field(gt=0, le=86_400)] = 900.0
@@ -132,7 +133,9 @@ class MoveSettings(_Model):
         """Refuse what is wrong only in combination."""
         if self.stage not in stages.way(self.method):
             raise SettingsError(
-                _sentence("stage", self.stage, f"{', '.join(stages.way(self.method))} (the way of method {self.method})")
+                _sentence(
+                    "stage", self.stage, f"{', '.join(stages.way(self.method))} (the way of method {self.method})"
+                )
             )
         if self.target is None and self.stage != stages.ADOPT:
             raise SettingsError(
@@ -143,10 +146,15 @@ class MoveSettings(_Model):
             managed = bool(_MANAGED_SKU.fullmatch(self.target.sku))
             if managed != (self.target.kind == "managed"):
                 allowed = "like Balanced_B10" if self.target.kind == "managed" else "C0 to C6 or P1 to P5"
-                raise SettingsError(_sentence("target.sku", self.target.sku, f'{allowed} for kind "{self.target.kind}"'))
+                raise SettingsError(
+                    _sentence("target.sku", self.target.sku, f'{allowed} for kind "{self.target.kind}"')
+                )
 
     def endpoint_path(self, project_folder: Path, stack: str) -> Path:
-        """Return the file that tells applications where to go; by default `.redismove/endpoint-STACK.json` of the project."""
+        """
+        Return the file that tells applications where to go; by default `.redismove/endpoint-STACK.json` of the
+        project.
+        """
         if self.endpoint_file:
             return (project_folder / Path(self.endpoint_file).expanduser()).absolute()
         return (project_folder / ".redismove" / f"endpoint-{stack}.json").absolute()
@@ -156,7 +164,10 @@ def _sentence(key: str, found: object, allowed: str) -> str:
     shown = json.dumps(found) if isinstance(found, (str, dict, list)) else str(found)
     if len(shown) > 120:
         shown = shown[:117] + "..."
-    return f"{NAMESPACE}:{key}: found {shown}, allowed {allowed}; change it with `pulumi config set --path {NAMESPACE}:{key}`"
+    return (
+        f"{NAMESPACE}:{key}: found {shown}, allowed {allowed}; "
+        f"change it with `pulumi config set --path {NAMESPACE}:{key}`"
+    )
 
 
 def read(config: Mapping[str, str]) -> MoveSettings:
@@ -189,7 +200,8 @@ def read(config: Mapping[str, str]) -> MoveSettings:
     if "source" not in given:
         raise SettingsError(
             "redismove:source: found nothing, allowed an object with resourceGroup and name; set it with "
-            "`pulumi config set --path redismove:source.resourceGroup GROUP` and `pulumi config set --path redismove:source.name NAME`"
+            "`pulumi config set --path redismove:source.resourceGroup GROUP` and `pulumi config set --path "
+            "redismove:source.name NAME`"
         )
     try:
         return MoveSettings.model_validate(given)
@@ -213,7 +225,10 @@ def _first(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"]) or "configuration"
     if first["type"] == "missing":
         return (
-            f"{NAMESPACE}:{key}: found nothing, allowed a value; set it with `pulumi config set --path {NAMESPACE}:{key} VALUE`"
+            f"{NAMESPACE}:{key}: found nothing, allowed a value; "
+            f"set it with `pulumi config set --path {NAMESPACE}:{key} VALUE`"
         )
-    allowed = _ALLOWED_BY_TYPE.get(first["type"], first["msg"].removeprefix("Value error, ").removeprefix("Input should be "))
+    allowed = _ALLOWED_BY_TYPE.get(
+        first["type"], first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    )
     return _sentence(key, first["input"], allowed)

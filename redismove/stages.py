@@ -65,7 +65,10 @@ def way(method: str) -> tuple[str, ...]:
 
 
 def reached(method: str, stage: str, milestone: str) -> bool:
-    """Whether *stage* is *milestone* or comes after it; a milestone that is not on the method's way counts by its place among all stages."""
+    """
+    Whether *stage* is *milestone* or comes after it; a milestone that is not on the method's way counts by its place
+    among all stages.
+    """
     del method
     return STAGES.index(stage) >= STAGES.index(milestone)
 
@@ -84,8 +87,8 @@ def allowed_next(method: str, previous: str, *, source_exists: bool) -> tuple[st
     Return the stages that may follow *previous*, in the order of the way.
 
     One stage forward, the same again, one back, or straight to `adopt`; from `unlink` also to `replicate`, which links
-    again. `cleanup` is final once the source is gone; while the source still exists (a refused `cleanup` is recorded all
-    the same) the way back to `retire` is open.
+    again. `cleanup` is final once the source is gone; while the source still exists (a refused `cleanup` is
+    recorded all the same) the way back to `retire` is open.
     """
     stages = way(method)
     if not previous:

@@ -1,5 +1,6 @@
 """
-What the target is made of: the source's settings, in the new region, with what the method and Azure ask to be different.
+What the target is made of: the source's settings, in the new region, with what the method and Azure ask to be
+different.
 
 Pure: the program declares what this returns, the gates judge it, and the plan shows it.
 """
@@ -27,7 +28,7 @@ _PERSISTENCE_CONFIGURATION: Final = (
     "aof-backup-enabled",
     "preferred-data-persistence-auth-method",
 )
-_REPORTED_ONLY: Final = ("maxclients", "preferred-data-archive-auth-method", "zonal-configuration")
+REPORTED_ONLY: Final = ("maxclients", "preferred-data-archive-auth-method", "zonal-configuration")
 _COMPARED: Final = (
     "sku_name",
     "redis_version",
@@ -57,8 +58,9 @@ def target_like(source: CacheFacts, settings: MoveSettings, *, stack: str, targe
     """
     Return the target as it is to be declared: like *source*, in the new region.
 
-    A geo link allows one replica, no zones and no persistence; the other methods need none of these to serve either, and
-    storage secrets cannot be read back, so persistence is never carried (see `not_carried`). The memory policy, TLS and
+    A geo link allows one replica, no zones and no persistence; the other methods need none of these to serve
+    either, and storage secrets cannot be read back, so persistence is never carried (see `not_carried`). The memory
+    policy, TLS and
     port settings, firewall rules, patch schedule, access policies, tags and identity are the source's.
     """
     asked = settings.target
@@ -66,7 +68,11 @@ def target_like(source: CacheFacts, settings: MoveSettings, *, stack: str, targe
     family, capacity = source.sku_family, source.sku_capacity
     if asked.sku:
         family, capacity = asked.sku[0], int(asked.sku[1:])
-    name = source.sku_name if (family == "P") == (source.sku_name == "Premium") else ("Premium" if family == "P" else "Standard")
+    name = (
+        source.sku_name
+        if (family == "P") == (source.sku_name == "Premium")
+        else ("Premium" if family == "P" else "Standard")
+    )
     geo = settings.method == stages.GEO_REPLICATION
     return CacheFacts(
         id=target_id,
@@ -91,7 +97,7 @@ def target_like(source: CacheFacts, settings: MoveSettings, *, stack: str, targe
         redis_configuration={
             key: value
             for key, value in source.redis_configuration.items()
-            if key not in _NOT_CARRIED_CONFIGURATION + _PERSISTENCE_CONFIGURATION + _REPORTED_ONLY
+            if key not in _NOT_CARRIED_CONFIGURATION + _PERSISTENCE_CONFIGURATION + REPORTED_ONLY
         },
         firewall_rules=source.firewall_rules,
         patch_schedule=source.patch_schedule,
@@ -108,9 +114,13 @@ def not_carried(source: CacheFacts) -> tuple[str, ...]:
     notes = ["access keys: the target has its own; applications must fetch them, or sign in with Entra"]
     notes += [f'private endpoint "{name}": make one for the target before linking' for name in source.private_endpoints]
     if source.subnet_id:
-        notes.append(f"subnet {source.subnet_id}: a subnet lies in one region; give the target its own or a private endpoint")
+        notes.append(
+            f"subnet {source.subnet_id}: a subnet lies in one region; give the target its own or a private endpoint"
+        )
     if source.rdb_backup_enabled or source.aof_backup_enabled:
-        notes.append("persistence: its storage connection string cannot be read back; switch it on on the target after the move")
+        notes.append(
+            "persistence: its storage connection string cannot be read back; switch it on on the target after the move"
+        )
     if source.zones:
         notes.append("zones: a geo-replication target is made without; zones cannot be added later")
     if source.identity_type and "SystemAssigned" in source.identity_type:
@@ -121,7 +131,9 @@ def not_carried(source: CacheFacts) -> tuple[str, ...]:
 def settings_that_differ(source: CacheFacts, target: CacheFacts) -> tuple[str, ...]:
     """Name the settings of *target* that are not the source's, among those that are to be carried."""
     differ = [name for name in _COMPARED if getattr(source, name) != getattr(target, name)]
-    carried = set(source.redis_configuration) - set(_NOT_CARRIED_CONFIGURATION + _PERSISTENCE_CONFIGURATION + _REPORTED_ONLY)
+    carried = set(source.redis_configuration) - set(
+        _NOT_CARRIED_CONFIGURATION + _PERSISTENCE_CONFIGURATION + REPORTED_ONLY
+    )
     # Reserved memory and client limits follow the size; only at the same size do they have to be alike.
     if (source.sku_family, source.sku_capacity) != (target.sku_family, target.sku_capacity):
         carried -= {"maxmemory-reserved", "maxfragmentationmemory-reserved", "maxmemory-delta"}

@@ -77,6 +77,7 @@ class Caches:
 
         Returns:
             None where Azure has no such cache.
+
         Raises:
             AzureError: Azure cannot be asked.
         """
@@ -93,6 +94,17 @@ class Caches:
             if cache.provisioning_state not in ("Creating", "Deleting"):
                 details = self._details(client, where)
             return _facts(cache, parts, details)
+
+    def state(self, cache_id: str) -> str:
+        """Return the provisioning state of a cache, "" where Azure has no such cache."""
+        parts = CacheId.parse(cache_id)
+        with self._told(f'reading cache "{parts.name}"'):
+            try:
+                with told_as_ours("", self._session.endpoint):
+                    cache = self._client(cache_id).redis.get(parts.resource_group, parts.name)
+            except NotFound:
+                return ""
+        return str(getattr(cache.provisioning_state, "value", cache.provisioning_state) or "")
 
     def _details(self, client: Any, where: tuple[str, str]) -> dict[str, Any]:
         return {
@@ -131,14 +143,18 @@ class Caches:
         with self._told(f'reading the link "{primary.name}"-"{secondary.name}"'):
             try:
                 with told_as_ours("", self._session.endpoint):
-                    link = self._client(primary_id).linked_server.get(primary.resource_group, primary.name, secondary.name)
+                    link = self._client(primary_id).linked_server.get(
+                        primary.resource_group, primary.name, secondary.name
+                    )
             except NotFound:
                 return LinkFacts(primary_id=primary_id, secondary_id=secondary_id, exists=False, provisioning_state="")
         role = str(getattr(link.server_role, "value", link.server_role))
         if role == "Primary":
             # The record of the other side: the cache that was asked is the secondary of this pair.
             return LinkFacts(
-                primary_id=link.linked_redis_cache_id, secondary_id=primary_id, provisioning_state=link.provisioning_state or ""
+                primary_id=link.linked_redis_cache_id,
+                secondary_id=primary_id,
+                provisioning_state=link.provisioning_state or "",
             )
         return LinkFacts(
             primary_id=primary_id,
@@ -157,8 +173,10 @@ class Caches:
         Read one cache once no management operation runs on it.
 
         Args:
+            cache_id: full resource id.
             timeout_s: how long to wait for the operation under way.
             tell: called with one sentence every few seconds while waiting.
+
         Raises:
             AzureError: it did not settle in time.
         """
@@ -167,8 +185,9 @@ class Caches:
                 return facts
             tell(f'cache "{facts.name}" is {facts.provisioning_state}; waiting')
         raise AzureError(
-            f'cache "{CacheId.parse(cache_id).name}": a management operation is still running after {timeout_s:.0f} s, allowed '
-            "none; wait for it in the portal, then run the same command again (redismove:settleMinutes sets the limit)"
+            f'cache "{CacheId.parse(cache_id).name}": a management operation is still running after '
+            f"{timeout_s:.0f} s, allowed none; wait for it in the portal, then run the same command again "
+            "(redismove:settleMinutes sets the limit)"
         )
 
     def _watch(self, cache_id: str, timeout_s: float) -> Iterator[CacheFacts | None]:
@@ -200,12 +219,14 @@ class Caches:
         return (keys.primary_key if which == "Primary" else keys.secondary_key) or ""
 
     def set_notifications(self, cache_id: str, events: str, *, timeout_s: float) -> None:
-        """Set `notify-keyspace-events` of a cache through ARM (Redis refuses CONFIG there) and wait until it is settled."""
+        """
+        Set `notify-keyspace-events` of a cache through ARM (Redis refuses CONFIG there) and wait until it is settled.
+        """
         parts = CacheId.parse(cache_id)
         with self._told(f'setting notify-keyspace-events of cache "{parts.name}"'):
             for attempt in _while_busy(timeout_s):
                 with attempt:
-                    # The whole configuration goes along: whether a PATCH merges below redisConfiguration is not documented.
+                    # The whole configuration goes along: whether a PATCH merges below it is not documented.
                     current = self._client(cache_id).redis.get(parts.resource_group, parts.name).redis_configuration
                     changed = _writable(current)
                     changed["notify-keyspace-events"] = events
@@ -213,7 +234,9 @@ class Caches:
                         parts.resource_group,
                         parts.name,
                         models.RedisUpdateParameters(
-                            redis_configuration=models.RedisCommonPropertiesRedisConfiguration(additional_properties=changed)
+                            redis_configuration=models.RedisCommonPropertiesRedisConfiguration(
+                                additional_properties=changed
+                            )
                         ),
                     ).result(timeout_s)
         self.settled(cache_id, timeout_s=timeout_s)
@@ -226,7 +249,9 @@ def configuration_text(configuration: Any) -> dict[str, str]:
     """Return a redisConfiguration as Azure writes it: names with hyphens, values as text."""
     if configuration is None:
         return {}
-    serialised = configuration.serialize(keep_readonly=True) if hasattr(configuration, "serialize") else dict(configuration)
+    serialised = (
+        configuration.serialize(keep_readonly=True) if hasattr(configuration, "serialize") else dict(configuration)
+    )
     return {str(key): str(value) for key, value in serialised.items() if value is not None}
 
 
@@ -273,7 +298,9 @@ def _facts(cache: Any, parts: CacheId, details: dict[str, Any]) -> CacheFacts:
         shard_count=int(cache.shard_count or 0),
         replicas_per_primary=int(cache.replicas_per_primary or cache.replicas_per_master or 1),
         zones=tuple(cache.zones or ()),
-        zonal_allocation_policy=str(getattr(cache.zonal_allocation_policy, "value", cache.zonal_allocation_policy) or ""),
+        zonal_allocation_policy=str(
+            getattr(cache.zonal_allocation_policy, "value", cache.zonal_allocation_policy) or ""
+        ),
         rdb_backup_enabled=on("rdb-backup-enabled"),
         aof_backup_enabled=on("aof-backup-enabled"),
         subnet_id=cache.subnet_id or "",
@@ -282,7 +309,9 @@ def _facts(cache: Any, parts: CacheId, details: dict[str, Any]) -> CacheFacts:
         linked_servers=tuple(linked.id for linked in cache.linked_servers or ()),
         non_ssl_port_enabled=bool(cache.enable_non_ssl_port),
         minimum_tls_version=str(getattr(cache.minimum_tls_version, "value", cache.minimum_tls_version) or ""),
-        public_network_access=str(getattr(cache.public_network_access, "value", cache.public_network_access) or "Enabled"),
+        public_network_access=str(
+            getattr(cache.public_network_access, "value", cache.public_network_access) or "Enabled"
+        ),
         access_keys_disabled=bool(cache.disable_access_key_authentication),
         update_channel=str(getattr(cache.update_channel, "value", cache.update_channel) or ""),
         redis_configuration=configuration,

@@ -40,7 +40,9 @@ class Unreachable(AzureError):
 def plain(text: str | None) -> str:
     """Return the first line of an Azure message without its request id."""
     lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith(("RequestID", "Code:", "Message:", "Trace ID", "Correlation ID"))]
+    lines = [
+        line for line in lines if not line.startswith(("RequestID", "Code:", "Message:", "Trace ID", "Correlation ID"))
+    ]
     return lines[0].rstrip(".") if lines else "no message"
 
 
@@ -51,7 +53,8 @@ def told_as_ours(what: str, endpoint: str) -> Iterator[None]:
         yield
     except ClientAuthenticationError as error:
         raise SignInFailed(
-            f"{what}: the sign-in at {endpoint} was refused ({plain(error.message)}); check AZURE_TENANT_ID, AZURE_CLIENT_ID and "
+            f"{what}: the sign-in at {endpoint} was refused ({plain(error.message)}); check AZURE_TENANT_ID, "
+            "AZURE_CLIENT_ID and "
             "AZURE_CLIENT_SECRET, or sign in with `az login`",
             code="SignIn",
             status=error.status_code,
@@ -59,10 +62,13 @@ def told_as_ours(what: str, endpoint: str) -> Iterator[None]:
     except ResourceNotFoundError as error:
         raise NotFound(f"{what}: not found ({_code_and_message(error)})", code=_code(error), status=404) from None
     except HttpResponseError as error:
-        raise AzureError(f"{what}: refused ({_code_and_message(error)})", code=_code(error), status=error.status_code) from None
+        raise AzureError(
+            f"{what}: refused ({_code_and_message(error)})", code=_code(error), status=error.status_code
+        ) from None
     except (ServiceRequestError, ServiceResponseError) as error:
         raise Unreachable(
-            f"{what}: {endpoint} does not answer ({plain(str(error))[:200]}); check the network, or start the local Azure with "
+            f"{what}: {endpoint} does not answer ({plain(str(error))[:200]}); check the network, or start the local "
+            "Azure with "
             "`redismove local start`",
             code="Unreachable",
         ) from None

@@ -29,8 +29,8 @@ class Session:
     One signed-in view of Azure Resource Manager.
 
     Credentials come from azure-identity: a client secret where the environment has one (AZURE_* or ARM_*), else
-    whatever `DefaultAzureCredential` finds (workload identity, managed identity, `az login`). Nothing of them is kept in
-    Pulumi's state.
+    whatever `DefaultAzureCredential` finds (workload identity, managed identity, `az login`). Nothing of them is
+    kept in Pulumi's state.
     """
 
     endpoint: str
@@ -48,7 +48,8 @@ class Session:
         subscription = subscription_id or _environment("ARM_SUBSCRIPTION_ID", "AZURE_SUBSCRIPTION_ID")
         if not subscription:
             raise AzureError(
-                "subscription: found none, allowed the id of the source's subscription; set ARM_SUBSCRIPTION_ID, or for the "
+                "subscription: found none, allowed the id of the source's subscription; set ARM_SUBSCRIPTION_ID, or "
+                "for the "
                 'local Azure run `eval "$(redismove local env)"`'
             )
         return cls(

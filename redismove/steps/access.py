@@ -34,13 +34,14 @@ class AccessKeys:
         self._caches = caches
         self._cache_id = cache_id
 
-    def current(self) -> tuple[str, str]:
-        """Return the primary and the secondary key."""
-        return self._caches.access_keys(self._cache_id)
+    def current(self) -> dict[str, str]:
+        """Return the keys as they are now, by name ("Primary", "Secondary")."""
+        primary, secondary = self._caches.access_keys(self._cache_id)
+        return {"Primary": primary, "Secondary": secondary}
 
-    def regenerate(self, which: str) -> str:
-        """Make a new *which* ("Primary" or "Secondary") key and return it."""
-        return self._caches.regenerate_key(self._cache_id, which)
+    def regenerate(self, name: str) -> str:
+        """Replace the key *name* ("Primary" or "Secondary") and return the new one; the old one no longer logs in."""
+        return self._caches.regenerate_key(self._cache_id, name)
 
 
 Tell = Callable[[str], None]

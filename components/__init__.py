@@ -1,0 +1,1 @@
+"""What is declared: one component a file, and nothing that decides."""

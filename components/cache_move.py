@@ -1,0 +1,198 @@
+"""CacheMove: one move, as its stage declares it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pulumi
+
+from components import stack_record
+from components.endpoint import Endpoint
+from components.evidence import Evidence
+from components.guards import Guards
+from components.keyspace_notifications import KeyspaceNotifications
+from components.replication import declare_replication
+from components.source_cache import SourceCache
+from components.stage_gate import StageGate
+from components.target_cache import TargetCache
+from redismove import plan, rules, stages
+from redismove.azure.caches import same
+from redismove.facts import EvidenceFacts, to_dict
+from redismove.settings import MoveSettings
+from redismove.steps.survey import Recorded, Survey, survey
+from redismove.target import not_carried
+
+
+class CacheMove(pulumi.ComponentResource):
+    """
+    A cache on its way to another region.
+
+    Reads first (what the stack recorded, what is live), then declares: the gate, and behind it everything else. Where a
+    rule is broken only the gate is declared and the program ends with an error, so that the engine deletes nothing
+    either, whatever flags it was started with.
+    """
+
+    def __init__(self, name: str, settings: MoveSettings, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Declare the move that *settings* ask for."""
+        super().__init__("redismove:index:CacheMove", name, {"method": settings.method, "stage": settings.stage}, opts)
+        self._recorded = stack_record.read()
+        self._survey = _look(settings, self._recorded)
+        self.move = self._survey.move
+        self._child = pulumi.ResourceOptions(parent=self)
+        self.gate = StageGate("gate", self.move, stage_since_s=self._stage_since_s(), opts=self._child)
+        refused = rules.refusals(self.move)
+        if refused:
+            # A targeted update skips the gate's own check; this stops the program, and with it every deletion.
+            self.gate.urn.apply(lambda _urn: _stop(rules.sentence(refused)))
+            self.outputs: dict[str, Any] = {}
+        else:
+            self._declare(Guards(lambda: _look(settings, self._recorded)))
+        self.register_outputs(self.outputs)
+
+    def _stage_since_s(self) -> float:
+        recorded = self._recorded
+        return recorded.stage_since_s if recorded.stage == self.move.stage else self.move.now_s
+
+    def _declare(self, guards: Guards) -> None:
+        move, settings = self.move, self._survey.settings
+        declared = stages.declaration(move.method, move.stage)
+        behind_gate = pulumi.ResourceOptions(parent=self, depends_on=[self.gate])
+        needs: list[pulumi.Resource] = [self.gate]
+        settle_s = settings.settle_minutes * 60
+
+        if declared.source and move.source is not None:
+            source = SourceCache("source-cache", move.source, declared, hooks=guards.source, opts=behind_gate)
+            needs.append(source.cache)
+            if settings.enable_notifications and stages.reached(move.method, move.stage, stages.PREPARE):
+                needs.append(
+                    KeyspaceNotifications(
+                        "keyspace-notifications",
+                        move.source_id,
+                        settle_s,
+                        pulumi.ResourceOptions(parent=self, depends_on=list(needs)),
+                    )
+                )
+        if (declared.target or self._target_still_protected()) and move.declared_target is not None:
+            target = TargetCache(
+                "target-cache",
+                move.declared_target,
+                declared,
+                live=move.target,
+                made_by_stack=move.target_made_by_stack,
+                hooks=guards.target,
+                opts=behind_gate,
+            )
+            needs.extend(target.parts)
+        if declared.replication:
+            needs.extend(declare_replication(self._survey, guards, needs, self._child))
+        if declared.evidence:
+            needs.append(self._evidence(needs))
+        endpoint = self._endpoint(declared, needs)
+        self.outputs = self._outputs(endpoint)
+
+    def _target_still_protected(self) -> bool:
+        """
+        Whether the target must be declared once more though the stage gives it up.
+
+        The engine refuses to delete what its state protects: the way straight back to `adopt` from `cutover` or
+        `retire` unprotects it in this update and deletes it in the next.
+        """
+        return self.move.stage == stages.ADOPT and self._recorded.stage in (stages.CUTOVER, stages.RETIRE)
+
+    def _evidence(self, needs: list[pulumi.Resource]) -> Evidence:
+        move, settings = self.move, self._survey.settings
+        return Evidence(
+            "evidence",
+            source_id=move.source_id,
+            target_id=move.target_id,
+            method=move.method,
+            depth=settings.verify_depth,
+            allow_marker_key=settings.allow_marker_key,
+            requested_at_s=self._requested("evidence", again=_needs_new_evidence(self._survey)),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(needs)),
+        )
+
+    def _endpoint(self, declared: stages.Declaration, needs: list[pulumi.Resource]) -> Endpoint:
+        move, settings = self.move, self._survey.settings
+        active_id = move.target_id if declared.endpoint == "target" else move.source_id
+        wrong = (
+            move.endpoint is None or not same(move.endpoint.resource_id, active_id) or move.endpoint.phase != "settled"
+        )
+        return Endpoint(
+            "endpoint",
+            active=declared.endpoint,
+            source_id=move.source_id,
+            target_id=move.target_id if declared.target else "",
+            file=str(_relative(self._survey.endpoint_file, self._survey.project_folder)),
+            carry=move.method != stages.NEW_CACHE,
+            limit_s=settings.cutover.limit_seconds,
+            hold_ms=settings.cutover.hold_milliseconds,
+            hold=settings.cutover.hold,
+            requested_at_s=self._requested(
+                "endpoint", again=wrong or (move.endpoint is not None and move.endpoint.state != "open")
+            ),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(needs)),
+        )
+
+    def _requested(self, what: str, *, again: bool) -> float:
+        recorded = self._recorded.requests.get(what, 0.0)
+        return self.move.now_s if again or not recorded else recorded
+
+    def _outputs(self, endpoint: Endpoint) -> dict[str, Any]:
+        move = self.move
+        return {
+            "stage": move.stage,
+            "method": move.method,
+            "source": _brief(move.source_id, move.source.location if move.source else ""),
+            "target": _brief(move.target_id, move.declared_target.location if move.declared_target else ""),
+            "link": {
+                "declared": stages.declaration(move.method, move.stage).replication
+                and move.method == stages.GEO_REPLICATION
+            },
+            "evidence": to_dict(move.evidence) if move.evidence else None,
+            "endpoint": {"host": endpoint.host, "port": endpoint.port, "resourceId": endpoint.resourceId},
+            "cutover": endpoint.cutover,
+            "options": plan.stable_summary(move),
+            "notCarried": list(not_carried(move.source)) if move.source else [],
+        }
+
+
+def _look(settings: MoveSettings, recorded: Recorded) -> Survey:
+    return survey(
+        settings,
+        recorded,
+        stack=pulumi.get_stack(),
+        project_folder=Path.cwd(),
+        tell=lambda text: pulumi.log.info(text, ephemeral=True),
+    )
+
+
+def _needs_new_evidence(found: Survey) -> bool:
+    """At `verify` evidence is made anew where there is none that would open the next stage."""
+    move: Any = found.move
+    if move.stage != stages.VERIFY:
+        return False
+    evidence: EvidenceFacts | None = move.evidence
+    if evidence is None or evidence.differences or evidence.method != move.method:
+        return True
+    if not (same(evidence.source_id, move.source_id) and same(evidence.target_id, move.target_id)):
+        return True
+    if move.link is not None and move.method == stages.GEO_REPLICATION and not move.link.exists:
+        return True  # the link is made again in this update, and fills the target anew
+    return bool(move.now_s - evidence.made_at_s > move.limits.evidence_max_age_hours * 3600)
+
+
+def _relative(path: Path, folder: Path) -> Path:
+    """Keep a path below the project relative, so that the state says the same on every machine."""
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
+
+
+def _brief(cache_id: str, location: str) -> dict[str, str] | None:
+    if not cache_id:
+        return None
+    return {"id": cache_id, "name": cache_id.rsplit("/", 1)[-1], "location": location}
+
+
+def _stop(sentence: str) -> None:
+    raise pulumi.RunError(sentence)

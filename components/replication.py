@@ -1,0 +1,43 @@
+"""Which component carries the data, by method: the only place where a method has a component."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pulumi
+
+from components.geo_replication_link import GeoReplicationLink
+from components.guards import Guards
+from redismove import stages
+from redismove.steps.survey import Survey
+
+Declare = Callable[[Survey, Guards, Sequence[pulumi.Resource], pulumi.ResourceOptions], list[pulumi.Resource]]
+
+
+def _geo_replication(
+    survey: Survey, guards: Guards, needs: Sequence[pulumi.Resource], opts: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
+    move = survey.move
+    assert move.source is not None, "the rules of replicate ask for the source"
+    assert move.declared_target is not None, "the rules of replicate ask for the target"
+    link = GeoReplicationLink(
+        "geo-replication",
+        move.source,
+        move.declared_target,
+        live=move.link,
+        settle_s=survey.settings.settle_minutes * 60,
+        hooks=guards.link,
+        needs=needs,
+        opts=opts,
+    )
+    return [link.link, link.ready]
+
+
+_BY_METHOD: dict[str, Declare] = {stages.GEO_REPLICATION: _geo_replication}
+
+
+def declare_replication(
+    survey: Survey, guards: Guards, needs: Sequence[pulumi.Resource], opts: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
+    """Declare what carries the data by the method of *survey*; return what the evidence depends on."""
+    return _BY_METHOD[survey.move.method](survey, guards, needs, opts)

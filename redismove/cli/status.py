@@ -1,0 +1,31 @@
+"""`redismove status`: where the move stands, as the stack recorded it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from redismove.cli.stack import StackView
+
+StackOption = Annotated[str, typer.Option("--stack", "-s", help="The stack; the selected one by default.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def status(stack: StackOption = "", json: JsonOption = False) -> None:
+    """Print stage, caches, link, evidence and Endpoint of the move."""
+    outputs = StackView.open(stack).outputs()
+    if json:
+        return
+    table = Table(show_header=False)
+    for name in ("stage", "method", "source", "target", "link", "endpoint", "evidence", "cutover"):
+        table.add_row(name, _brief(outputs.get(name)))
+    Console().print(table)
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items() if item not in (None, "", [], {}))
+    return "-" if value is None else str(value)

@@ -1,0 +1,145 @@
+"""Evidence: both caches compared, with the state of the link, the lag and the settings."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+from redismove import stages, target
+from redismove.azure.caches import CacheId, Caches
+from redismove.azure.errors import AzureError
+from redismove.azure.session import Session
+from redismove.dataplane.connect import Node, Server
+from redismove.dataplane.verify import Depth, Difference, Progress, verify
+from redismove.facts import CacheFacts, EvidenceFacts
+from redismove.steps.access import Tell, address
+
+NO_OFFSETS: Final = -1
+MARKER_PREFIX: Final = b"redismove:marker:"
+_LAG_DEADLINE_S: Final = 30.0
+_ROUNDS: Final = 12
+"""A key that is written all the time differs in some rounds; one that differs in all of them differs."""
+_TELL_EVERY_S: Final = 5.0
+
+
+def compare(
+    source_id: str, target_id: str, *, method: str, depth: Depth, allow_marker_key: bool, tell: Tell
+) -> EvidenceFacts:
+    """
+    Compare source and target, both ways, and return the evidence. Reads only, but for the marker key where allowed.
+
+    *depth* is "keys", "values" or "full". *allow_marker_key* lets a key of ours be written to the source, to see it
+    arrive, where the service shows no replication offsets. *tell* gets a line of progress every few seconds.
+
+    Raises:
+        RedismoveError: one of them cannot be asked.
+    """
+    caches = Caches(Session.from_environment(CacheId.parse(source_id).subscription_id))
+    source, there = _both(caches, source_id, target_id)
+    linked = method == stages.GEO_REPLICATION
+    link_state = caches.link(source_id, target_id).provisioning_state if linked else ""
+    with Server.open(address(caches, source)) as here, Server.open(address(caches, there)) as far:
+        lag = _lag_bytes(here, far, allow_marker_key=allow_marker_key) if linked else 0
+        tell(f'comparing "{source.name}" with "{there.name}", depth {depth}')
+        report = verify(
+            here,
+            far,
+            depth=depth,
+            rounds=_ROUNDS,
+            on_progress=_told(tell),
+            known_ignored=lambda _database, key: key.startswith(MARKER_PREFIX),
+        )
+    return EvidenceFacts(
+        source_id=source_id,
+        target_id=target_id,
+        method=method,
+        made_at_s=time.time(),
+        depth=depth,
+        link_state=link_state,
+        lag_bytes=lag,
+        keys_compared=report.counts["compared"],
+        only_in_source=report.counts["only_in_source"],
+        only_in_target=report.counts["only_in_target"],
+        different=report.different - report.counts["only_in_source"] - report.counts["only_in_target"],
+        settings_differ=target.settings_that_differ(source, there),
+        first_differences=tuple(_words(difference) for difference in report.first_differences),
+        signature=report.signature,
+    )
+
+
+def _both(caches: Caches, source_id: str, target_id: str) -> tuple[CacheFacts, CacheFacts]:
+    found = []
+    for cache_id in (source_id, target_id):
+        cache = caches.read(cache_id)
+        if cache is None:
+            raise AzureError(
+                f'cache "{CacheId.parse(cache_id).name}": found none, allowed both caches to be there; '
+                "go back to prepare"
+            )
+        found.append(cache)
+    return found[0], found[1]
+
+
+def _words(difference: Difference) -> str:
+    return f"database {difference.database}, key {difference.key!r}: {difference.reason}"
+
+
+def _lag_bytes(here: Server, far: Server, *, allow_marker_key: bool) -> int:
+    """
+    Return how many bytes written before now the secondary still lacks, after at most 30 s of waiting for it.
+
+    The primary's offset is read first: what is written later does not count. Shards are compared as a sum: which
+    secondary follows which primary is the service's affair.
+    """
+    before = [_offset(here, node, "master_repl_offset") for node in here.nodes]
+    after: list[int] = []
+
+    def lag() -> int:
+        after[:] = [_offset(far, node, "slave_repl_offset") for node in far.nodes]
+        if NO_OFFSETS in after or len(after) != len(before):
+            return NO_OFFSETS
+        return max(0, sum(before) - sum(after))
+
+    if NO_OFFSETS not in before:
+        found = _poll(lag, lambda value: value in (0, NO_OFFSETS))
+        if found != NO_OFFSETS:
+            return found
+    return _lag_by_marker(here, far) if allow_marker_key else NO_OFFSETS
+
+
+def _lag_by_marker(here: Server, far: Server) -> int:
+    """Write one key of ours to the source and see it arrive; 0 when it did, `NO_OFFSETS` when not within 30 s."""
+    key = MARKER_PREFIX + uuid.uuid4().hex.encode()
+    here.execute([(key, ("SET", key, b"1", "PX", 120_000))])
+    try:
+        return _poll(lambda: 0 if far.execute([(key, ("EXISTS", key))])[0] == 1 else NO_OFFSETS, lambda value: value == 0)
+    finally:
+        here.execute([(key, ("DEL", key))])
+
+
+def _poll(ask: Callable[[], int], done: Callable[[int], bool]) -> int:
+    deadline = time.monotonic() + _LAG_DEADLINE_S
+    while True:
+        value = ask()
+        if done(value) or time.monotonic() > deadline:
+            return value
+        time.sleep(0.05)
+
+
+def _offset(server: Server, node: Node, name: str) -> int:
+    value = server.info("replication", node).get(name, "")
+    return int(value) if value.isdigit() else NO_OFFSETS
+
+
+def _told(tell: Tell) -> Callable[[Progress], None]:
+    last = time.monotonic()
+
+    def progress(at: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _TELL_EVERY_S:
+            last = time.monotonic()
+            tell(f"round {at.round}: {at.scanned} of about {at.expected} keys looked at, {at.different} differ so far")
+
+    return progress

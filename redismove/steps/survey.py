@@ -1,0 +1,226 @@
+"""Everything the gates judge, read in one go: the configuration, what the stack recorded, and what is live."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from redismove import stages, target
+from redismove.azure.caches import Caches, same
+from redismove.azure.session import Session
+from redismove.dataplane.connect import Server
+from redismove.endpoint import EndpointMissing, FileEndpointStore
+from redismove.facts import (
+    CacheFacts,
+    Consent,
+    CutoverFacts,
+    EndpointFacts,
+    EvidenceFacts,
+    Limits,
+    LinkFacts,
+    Move,
+    from_dict,
+)
+from redismove.settings import MoveSettings
+from redismove.steps.access import Tell, address
+from redismove.steps.clients import clients_of_others
+
+_STAGES_THAT_ERASE: Final = (stages.PREPARE, stages.REPLICATE)
+_STAGES_THAT_LOOK_FOR_CLIENTS: Final = (stages.RETIRE, stages.CLEANUP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """
+    What the stack's own state says of the last update. It is what was asked for then, not what was reached.
+
+    `declared_target` is the target as `prepare` declared it; it stays so until the move ends, whatever happens to the
+    source meanwhile. `requests` are the Unix times at which evidence and Endpoint were last asked to do their work.
+    """
+
+    stage: str = ""
+    method: str = ""
+    source_id: str = ""
+    target_id: str = ""
+    stage_since_s: float = 0.0
+    declared_target: CacheFacts | None = None
+    evidence: EvidenceFacts | None = None
+    cutover: CutoverFacts | None = None
+    endpoint_active: str = ""
+    requests: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """One reading: the move as the gates judge it, and where the program finds the rest."""
+
+    move: Move
+    settings: MoveSettings
+    recorded: Recorded
+    endpoint_file: Path
+    project_folder: Path
+
+
+_GATE: Final = "pulumi-python:dynamic/redismove:StageGate"
+_EVIDENCE: Final = "pulumi-python:dynamic/redismove:Evidence"
+_ENDPOINT: Final = "pulumi-python:dynamic/redismove:Endpoint"
+
+
+def recorded_by(recorded: dict[str, dict[str, Any]]) -> Recorded:
+    """Build the record from the outputs of this stack's resources by type."""
+    gate = recorded.get(_GATE, {})
+    evidence = recorded.get(_EVIDENCE, {})
+    endpoint = recorded.get(_ENDPOINT, {})
+    declared = gate.get("declaredTarget")
+    found = evidence.get("evidence")
+    cutover = endpoint.get("cutover")
+    return Recorded(
+        stage=str(gate.get("stage") or ""),
+        method=str(gate.get("method") or ""),
+        source_id=str(gate.get("sourceId") or ""),
+        target_id=str(gate.get("targetId") or ""),
+        stage_since_s=float(gate.get("stageSince") or 0.0),
+        declared_target=from_dict(CacheFacts, declared) if declared else None,
+        evidence=from_dict(EvidenceFacts, found) if found else None,
+        cutover=from_dict(CutoverFacts, cutover) if cutover else None,
+        endpoint_active=str(endpoint.get("active") or ""),
+        requests={
+            "evidence": float(evidence.get("requestedAt") or 0.0),
+            "endpoint": float(endpoint.get("requestedAt") or 0.0),
+        },
+    )
+
+
+def survey(
+    settings: MoveSettings,
+    recorded: Recorded,
+    *,
+    stack: str,
+    project_folder: Path,
+    tell: Tell = lambda _text: None,
+    session: Session | None = None,
+    now_s: float | None = None,
+) -> Survey:
+    """
+    Read what is live and put it beside what is asked for and what was recorded.
+
+    Waits while a management operation runs on one of the caches (after a killed update it usually still does).
+    Nothing is written anywhere.
+
+    *now_s* is the Unix time to judge ages by, the present where it is None; *tell* gets a sentence while waiting.
+
+
+    Raises:
+        RedismoveError: Azure or Redis cannot be asked.
+    """
+    session = session or Session.from_environment(settings.source.subscription_id)
+    caches = Caches(session)
+    now = time.time() if now_s is None else now_s
+    wait_s = settings.settle_minutes * 60
+    source_id = session.cache_id(settings.source.resource_group, settings.source.name, settings.source.subscription_id)
+    target_id = ""
+    if settings.target is not None:
+        target_id = session.cache_id(
+            settings.target.resource_group,
+            settings.target.name,
+            settings.target.subscription_id or settings.source.subscription_id,
+        )
+    source = caches.settled(source_id, timeout_s=wait_s, tell=tell)
+    there = caches.settled(target_id, timeout_s=wait_s, tell=tell) if target_id else None
+    link = _link(caches, source, there, source_id, target_id)
+    made_here = target.made_by(there, stack)
+
+    if there is not None and settings.stage in _STAGES_THAT_ERASE and not made_here:
+        there = dataclasses.replace(there, keys=_count_keys(caches, there))
+    if source is not None and settings.stage in _STAGES_THAT_LOOK_FOR_CLIENTS:
+        source = dataclasses.replace(source, foreign_clients=clients_of_others(caches, source))
+
+    endpoint_file = settings.endpoint_path(project_folder, stack)
+    move = Move(
+        method=settings.method,
+        stage=settings.stage,
+        source_id=source_id,
+        target_id=target_id,
+        today=datetime.datetime.fromtimestamp(now, tz=datetime.UTC).date().isoformat(),
+        now_s=now,
+        previous=recorded.stage,
+        previous_method=recorded.method,
+        stage_since_s=recorded.stage_since_s,
+        stack=stack,
+        fixed_source_id=recorded.source_id,
+        fixed_target_id="" if recorded.stage in ("", stages.ADOPT) else recorded.target_id,
+        source=source,
+        target=there,
+        declared_target=_declared(settings, recorded, source, there, made_here, stack=stack, target_id=target_id),
+        target_made_by_stack=made_here,
+        link=link,
+        evidence=recorded.evidence,
+        cutover=recorded.cutover,
+        endpoint=_endpoint(endpoint_file),
+        consent=Consent(
+            confirm_delete=settings.confirm_delete,
+            accept_erase=settings.accept_erase,
+            accept_data_loss=settings.accept_data_loss,
+            enable_notifications=settings.enable_notifications,
+            allow_marker_key=settings.allow_marker_key,
+        ),
+        limits=Limits(soak_hours=settings.soak_hours, evidence_max_age_hours=settings.evidence_max_age_hours),
+        signed_in_subscription_id=session.subscription_id,
+    )
+    return Survey(
+        move=move, settings=settings, recorded=recorded, endpoint_file=endpoint_file, project_folder=project_folder
+    )
+
+
+def _link(
+    caches: Caches, source: CacheFacts | None, there: CacheFacts | None, source_id: str, target_id: str
+) -> LinkFacts | None:
+    if source is None or not target_id or source.sku_name != "Premium":
+        return None
+    if there is None and not source.linked_servers:
+        return LinkFacts(primary_id=source_id, secondary_id=target_id, exists=False, provisioning_state="")
+    return caches.link(source_id, target_id)
+
+
+def _declared(
+    settings: MoveSettings,
+    recorded: Recorded,
+    source: CacheFacts | None,
+    there: CacheFacts | None,
+    made_here: bool,
+    *,
+    stack: str,
+    target_id: str,
+) -> CacheFacts | None:
+    if settings.target is None:
+        return None
+    if there is not None and not made_here:
+        return there  # somebody else's cache is used as it is
+    past_prepare = recorded.stage not in ("", stages.ADOPT) and settings.stage != stages.PREPARE
+    if past_prepare and recorded.declared_target is not None and same(recorded.declared_target.id, target_id):
+        return recorded.declared_target
+    if source is None:
+        return recorded.declared_target
+    return target.target_like(source, settings, stack=stack, target_id=target_id)
+
+
+def _endpoint(path: Path) -> EndpointFacts | None:
+    try:
+        document = FileEndpointStore(path).read()
+    except EndpointMissing:
+        return None
+    return EndpointFacts(
+        resource_id=document.entry.resource_id,
+        state=document.state,
+        phase=document.phase,
+        generation=document.generation,
+    )
+
+
+def _count_keys(caches: Caches, cache: CacheFacts) -> int:
+    with Server.open(address(caches, cache)) as server:
+        return sum(server.databases().values())
