@@ -12,6 +12,7 @@ from redismove.rules.model import Broken, Level, Rule
 from redismove.rules.subjects import (
     both,
     going_back,
+    known,
     linked,
     listed,
     name_of,
@@ -103,8 +104,7 @@ def _shards(cache: CacheFacts) -> str:
 
 
 def _same_shards(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if cache.shard_count != source.shard_count:
             return Broken(
@@ -157,8 +157,7 @@ def _no_zones(move: Move) -> Broken | None:
 
 
 def _same_version(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     mine = version(source)
     for called, cache in targets(move):
         theirs = version(cache)
@@ -173,8 +172,7 @@ def _same_version(move: Move) -> Broken | None:
 
 
 def _private_link_first(move: Move) -> Broken | None:
-    target = move.target
-    assert target is not None
+    target = known(move.target)
     if target.private_endpoints:
         return None
     return Broken(
@@ -186,8 +184,7 @@ def _private_link_first(move: Move) -> Broken | None:
 
 
 def _private_link_told(move: Move) -> Broken | None:
-    source, target = move.source, move.target
-    assert source is not None and target is not None
+    source, target = known(move.source), known(move.target)
     if target.private_endpoints:
         return None
     return Broken(
@@ -199,8 +196,7 @@ def _private_link_told(move: Move) -> Broken | None:
 
 
 def _right_direction(move: Move) -> Broken | None:
-    link = move.link
-    assert link is not None
+    link = known(move.link)
     if same_id(link.primary_id, move.source_id) and same_id(link.secondary_id, move.target_id):
         return None
     return Broken(
@@ -229,8 +225,7 @@ def _link_ready(move: Move) -> Broken | None:
 
 
 def _link_whole(move: Move) -> Broken | None:
-    link = move.link
-    assert link is not None
+    link = known(move.link)
     if link.provisioning_state in ("Succeeded", *_LEAVING):
         return None
     return Broken(
@@ -257,8 +252,7 @@ def _link_gone(move: Move) -> Broken | None:
 
 
 def _evidence_link(move: Move) -> Broken | None:
-    evidence = move.evidence
-    assert evidence is not None
+    evidence = known(move.evidence)
     if evidence.link_state == "Succeeded":
         return None
     return Broken(
@@ -270,8 +264,7 @@ def _evidence_link(move: Move) -> Broken | None:
 
 
 def _evidence_lag(move: Move) -> Broken | None:
-    evidence = move.evidence
-    assert evidence is not None
+    evidence = known(move.evidence)
     if evidence.lag_bytes <= move.limits.max_lag_bytes:
         return None
     return Broken(
@@ -310,8 +303,7 @@ def _persistence_shown(cache: CacheFacts) -> str:
 
 
 def _no_new_private_endpoint(move: Move) -> Broken | None:
-    live, declared = move.target, move.declared_target
-    assert live is not None and declared is not None
+    live, declared = known(move.target), known(move.declared_target)
     new = [name for name in declared.private_endpoints if name not in live.private_endpoints]
     if not new:
         return None
@@ -324,8 +316,7 @@ def _no_new_private_endpoint(move: Move) -> Broken | None:
 
 
 def _zones_suspended(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     return Broken(
         thing=target_called(move),
         found="made without zones and persistence, which standing rules may ask for",
@@ -381,7 +372,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-G05",
         title="both caches of a link have the same number of shards, or neither is clustered",
-        source=pages.article("Clustering is supported if both caches have clustering enabled and have the same number of shards."),
+        source=pages.article(
+            "Clustering is supported if both caches have clustering enabled and have the same number of shards."
+        ),
         methods=_GEO,
         stages=_MAKING,
         applies=_pair,
@@ -425,7 +418,10 @@ RULES: tuple[Rule, ...] = (
         methods=_GEO,
         stages=frozenset({stages.REPLICATE, stages.VERIFY}),
         applies=lambda move: (
-            _will_link(move) and there(move.target) and move.target is not None and move.target.public_network_access == "Disabled"
+            _will_link(move)
+            and there(move.target)
+            and move.target is not None
+            and move.target.public_network_access == "Disabled"
         ),
         check=_private_link_first,
         backward=True,
@@ -469,7 +465,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-G13",
         title="a link is removed only after it has filled the target",
-        source=pages.article("Once your new cache is populated with all necessary data, remove the link between the two caches."),
+        source=pages.article(
+            "Once your new cache is populated with all necessary data, remove the link between the two caches."
+        ),
         methods=_GEO,
         stages=frozenset({stages.UNLINK}),
         applies=lambda move: move.link is not None and move.link.exists,
@@ -479,7 +477,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-G14",
         title="the link is gone before applications use the target",
-        source=pages.article("The secondary linked cache is read-only; when the unlinking completes it takes reads and writes."),
+        source=pages.article(
+            "The secondary linked cache is read-only; when the unlinking completes it takes reads and writes."
+        ),
         methods=_GEO,
         stages=_AFTER_LINK,
         applies=lambda move: there(move.source),
@@ -543,7 +543,9 @@ RULES: tuple[Rule, ...] = (
         stages=_LINKED,
         applies=_changes_linked,
         check=_unchanged(
-            "access keys", lambda c: c.access_keys_disabled, lambda c: "disabled" if c.access_keys_disabled else "enabled"
+            "access keys",
+            lambda c: c.access_keys_disabled,
+            lambda c: "disabled" if c.access_keys_disabled else "enabled",
         ),
         backward=True,
     ),

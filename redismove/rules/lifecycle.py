@@ -15,6 +15,7 @@ from redismove.rules.subjects import (
     endpoint_on_source,
     endpoint_on_target,
     hours,
+    known,
     linked,
     listed,
     name_of,
@@ -52,8 +53,8 @@ def _source_exists(move: Move) -> Broken | None:
 
 
 def _source_settled(move: Move) -> Broken | None:
-    assert move.source is not None
-    state = move.source.provisioning_state
+    source = known(move.source)
+    state = source.provisioning_state
     if state == "Succeeded":
         return None
     return Broken(
@@ -119,8 +120,7 @@ def _evidence_present(move: Move) -> Broken | None:
 
 
 def _evidence_is_ours(move: Move) -> Broken | None:
-    evidence = move.evidence
-    assert evidence is not None
+    evidence = known(move.evidence)
     cause = "the evidence"
     for role, found, wanted in (
         ("source", evidence.source_id, move.source_id),
@@ -130,7 +130,10 @@ def _evidence_is_ours(move: Move) -> Broken | None:
             return Broken(thing=cause, found=f"{role} {found}", allowed=f"{role} {wanted}", cure=_VERIFY_AGAIN)
     if evidence.method != move.method:
         return Broken(
-            thing=cause, found=f"method {evidence.method}", allowed=f"method {move.method}, this move's", cure=_VERIFY_AGAIN
+            thing=cause,
+            found=f"method {evidence.method}",
+            allowed=f"method {move.method}, this move's",
+            cure=_VERIFY_AGAIN,
         )
     return None
 
@@ -140,8 +143,7 @@ def _loss_is_announced(move: Move) -> bool:
 
 
 def _evidence_clean(move: Move) -> Broken | None:
-    evidence = move.evidence
-    assert evidence is not None
+    evidence = known(move.evidence)
     if evidence.differences == 0:
         return None
     shown = f", first {listed(evidence.first_differences, 3)}" if evidence.first_differences else ""
@@ -157,8 +159,7 @@ def _evidence_clean(move: Move) -> Broken | None:
 
 
 def _evidence_saw_something(move: Move) -> Broken | None:
-    evidence = move.evidence
-    assert evidence is not None
+    evidence = known(move.evidence)
     if evidence.depth != FULL_DEPTH:
         return Broken(
             thing="the evidence",
@@ -178,8 +179,7 @@ def _evidence_saw_something(move: Move) -> Broken | None:
 
 
 def _evidence_settings(move: Move) -> Broken | None:
-    evidence = move.evidence
-    assert evidence is not None
+    evidence = known(move.evidence)
     if not evidence.settings_differ:
         return None
     return Broken(
@@ -191,8 +191,7 @@ def _evidence_settings(move: Move) -> Broken | None:
 
 
 def _evidence_fresh(move: Move) -> Broken | None:
-    evidence = move.evidence
-    assert evidence is not None
+    evidence = known(move.evidence)
     age_s = move.now_s - evidence.made_at_s
     most_s = move.limits.evidence_max_age_hours * 3600
     if -CLOCK_SLACK_S <= age_s <= most_s:
@@ -220,12 +219,13 @@ def _accepts_loss(move: Move) -> Broken | None:
 
 
 def _accepts_erase(move: Move) -> Broken | None:
-    target = move.target
-    assert target is not None
+    target = known(move.target)
     name = name_of(move.target_id)
     if target.keys == 0 or same_id(move.consent.accept_erase, name):
         return None
-    found = "keys that were not counted" if target.keys is None else f"{target.keys} keys that this stack did not put there"
+    found = (
+        "keys that were not counted" if target.keys is None else f"{target.keys} keys that this stack did not put there"
+    )
     return Broken(
         thing=target_called(move),
         found=found,
@@ -261,8 +261,7 @@ def _writes_over_target(move: Move) -> bool:
 
 
 def _endpoint_is_ours(move: Move) -> Broken | None:
-    endpoint = move.endpoint
-    assert endpoint is not None
+    endpoint = known(move.endpoint)
     if endpoint_on_source(move) or endpoint_on_target(move):
         return None
     return Broken(
@@ -274,8 +273,7 @@ def _endpoint_is_ours(move: Move) -> Broken | None:
 
 
 def _cutover_finished(move: Move) -> Broken | None:
-    endpoint = move.endpoint
-    assert endpoint is not None
+    endpoint = known(move.endpoint)
     before = stages.way(move.method)[stages.way(move.method).index(stages.CUTOVER) - 1]
     wanted = stages.CUTOVER if endpoint_on_target(move) else before
     if move.stage == wanted:
@@ -327,8 +325,7 @@ def _cutover_recorded(move: Move) -> Broken | None:
 
 
 def _cutover_lost_nothing(move: Move) -> Broken | None:
-    record = move.cutover
-    assert record is not None
+    record = known(move.cutover)
     if record.differences == 0:
         return None
     return Broken(
@@ -348,8 +345,8 @@ def _source_still_there(move: Move) -> bool:
 
 
 def _quiet(move: Move) -> Broken | None:
-    assert move.source is not None
-    clients = move.source.foreign_clients
+    source = known(move.source)
+    clients = source.foreign_clients
     if clients is not None and len(clients) == 0:
         return None
     found = (
@@ -401,8 +398,8 @@ def _confirmed(move: Move) -> Broken | None:
 
 
 def _not_linked(move: Move) -> Broken | None:
-    assert move.source is not None
-    others = [name_of(link) for link in move.source.linked_servers]
+    source = known(move.source)
+    others = [name_of(link) for link in source.linked_servers]
     if not others and not linked(move):
         return None
     return Broken(
@@ -414,11 +411,11 @@ def _not_linked(move: Move) -> Broken | None:
 
 
 def _tells_changes(move: Move) -> Broken | None:
-    assert move.source is not None
-    events = move.source.notify_keyspace_events
+    source = known(move.source)
+    events = source.notify_keyspace_events
     if "K" in events and ("A" in events or set("g$lshzxt") <= set(events)):
         return None
-    basic = move.source.sku_name == "Basic"
+    basic = source.sku_name == "Basic"
     return Broken(
         thing=source_called(move),
         found=f'notify-keyspace-events "{events}"',
@@ -433,8 +430,8 @@ def _tells_changes(move: Move) -> Broken | None:
 
 
 def _holds_data(move: Move) -> Broken | None:
-    assert move.source is not None
-    if move.source.keys != 0:
+    source = known(move.source)
+    if source.keys != 0:
         return None
     return Broken(
         thing=source_called(move),
@@ -515,7 +512,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-L08",
         title="the evidence compared every key whole",
-        source=pages.own("Equal numbers of keys prove nothing: one copying pass was seen to lose 48 % of the writes made meanwhile."),
+        source=pages.own(
+            "Equal numbers of keys prove nothing: one copying pass was seen to lose 48 % of the writes made meanwhile."
+        ),
         methods=COPYING_METHODS,
         stages=_JUDGING,
         applies=_has_evidence,
@@ -530,7 +529,9 @@ RULES: tuple[Rule, ...] = (
         stages=_JUDGING,
         # After the link is gone a new comparison would mean a new link, and the cut-over compares everything by itself:
         # for geo-replication the age counts at `unlink`.
-        applies=lambda move: _has_evidence(move) and not (move.method == stages.GEO_REPLICATION and move.stage == stages.CUTOVER),
+        applies=lambda move: (
+            _has_evidence(move) and not (move.method == stages.GEO_REPLICATION and move.stage == stages.CUTOVER)
+        ),
         check=_evidence_fresh,
     ),
     Rule(
@@ -597,7 +598,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-L16",
         title="applications are on the target before the source is given up",
-        source=pages.article("Update your application to use the new cache instance; then delete the original instance."),
+        source=pages.article(
+            "Update your application to use the new cache instance; then delete the original instance."
+        ),
         methods=ALL_METHODS,
         stages=_AFTER_MOVE,
         applies=_source_still_there,
@@ -656,7 +659,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-L22",
         title="a linked cache is not deleted",
-        source=pages.article("You can't delete either linked cache, or the resource group that contains them, until you unlink."),
+        source=pages.article(
+            "You can't delete either linked cache, or the resource group that contains them, until you unlink."
+        ),
         methods=ALL_METHODS,
         stages=frozenset({stages.CLEANUP}),
         applies=_source_still_there,

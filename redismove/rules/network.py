@@ -12,6 +12,7 @@ from redismove.rules.model import Broken, Level, Rule
 from redismove.rules.subjects import (
     ALL_METHODS,
     endpoint_on_target,
+    known,
     linked,
     listed,
     name_of,
@@ -45,8 +46,7 @@ def tls(cache: CacheFacts) -> tuple[int, ...]:
 
 
 def _no_lower_tls(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if tls(cache) < tls(source):
             return Broken(
@@ -59,8 +59,7 @@ def _no_lower_tls(move: Move) -> Broken | None:
 
 
 def _no_new_plain_port(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if cache.non_ssl_port_enabled and not source.non_ssl_port_enabled:
             return Broken(
@@ -73,8 +72,7 @@ def _no_new_plain_port(move: Move) -> Broken | None:
 
 
 def _plain_port_kept(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if source.non_ssl_port_enabled and not cache.non_ssl_port_enabled:
             return Broken(
@@ -87,8 +85,7 @@ def _plain_port_kept(move: Move) -> Broken | None:
 
 
 def _no_new_public_access(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if source.public_network_access == "Disabled" and cache.public_network_access != "Disabled":
             return Broken(
@@ -101,8 +98,7 @@ def _no_new_public_access(move: Move) -> Broken | None:
 
 
 def _reachable(move: Move) -> Broken | None:
-    target = move.target
-    assert target is not None
+    target = known(move.target)
     if target.public_network_access != "Disabled" or target.private_endpoints or target.subnet_id:
         return None
     return Broken(
@@ -114,8 +110,7 @@ def _reachable(move: Move) -> Broken | None:
 
 
 def _no_new_access_keys(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if source.access_keys_disabled and not cache.access_keys_disabled:
             return Broken(
@@ -128,8 +123,7 @@ def _no_new_access_keys(move: Move) -> Broken | None:
 
 
 def _keys_for_fence(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     if not source.access_keys_disabled:
         return None
     return Broken(
@@ -163,8 +157,7 @@ def address_of(cache: CacheFacts) -> str:
 
 
 def _secondary_admitted(move: Move) -> Broken | None:
-    source, target = move.source, move.target
-    assert source is not None and target is not None
+    source, target = known(move.source), known(move.target)
     address = address_of(target)
     if admits(source.firewall_rules, address):
         return None
@@ -195,18 +188,17 @@ def _links_through_firewall(move: Move) -> bool:
 
 
 def _secondary_told(move: Move) -> Broken | None:
-    assert move.source is not None
+    source = known(move.source)
     return Broken(
         thing=source_called(move),
-        found=f"{len(move.source.firewall_rules)} firewall rules",
+        found=f"{len(source.firewall_rules)} firewall rules",
         allowed=f"one for the address of {target_called(move)} among them before it is linked",
         cure=f"look its address up once it is made, and add it (rule name {_rule_name(move)})",
     )
 
 
 def _closed_like_source(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if source.firewall_rules and not cache.firewall_rules:
             return Broken(
@@ -219,8 +211,7 @@ def _closed_like_source(move: Move) -> Broken | None:
 
 
 def _same_firewall(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if not cache.firewall_rules:
             continue
@@ -237,8 +228,7 @@ def _same_firewall(move: Move) -> Broken | None:
 
 
 def _managed_closed(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if cache.product == MANAGED and source.firewall_rules and cache.public_network_access != "Disabled":
             return Broken(
@@ -251,10 +241,13 @@ def _managed_closed(move: Move) -> Broken | None:
 
 
 def _subnet_of_region(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
-        if cache.subnet_id and cache.subnet_id.lower() == source.subnet_id.lower() and cache.location != source.location:
+        if (
+            cache.subnet_id
+            and cache.subnet_id.lower() == source.subnet_id.lower()
+            and cache.location != source.location
+        ):
             return Broken(
                 thing=called,
                 found=f"subnet {cache.subnet_id}, the source's",
@@ -265,8 +258,7 @@ def _subnet_of_region(move: Move) -> Broken | None:
 
 
 def _vnet_caveats(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     return Broken(
         thing=source_called(move),
         found=f"subnet {source.subnet_id}",
@@ -279,8 +271,7 @@ def _vnet_caveats(move: Move) -> Broken | None:
 
 
 def _vnet_not_carried(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if not cache.subnet_id:
             return Broken(
@@ -293,8 +284,7 @@ def _vnet_not_carried(move: Move) -> Broken | None:
 
 
 def _private_endpoints_carried(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if not cache.private_endpoints:
             return Broken(
@@ -319,8 +309,7 @@ def _other_port(move: Move) -> Broken | None:
 
 
 def _identity_told(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     return Broken(
         thing=target_called(move),
         found=f"an identity of its own ({source.identity_type})",
@@ -330,8 +319,7 @@ def _identity_told(move: Move) -> Broken | None:
 
 
 def _schedule_told(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     left = [
         what
         for what, has in (
@@ -428,7 +416,9 @@ RULES: tuple[Rule, ...] = (
         source=pages.geo("Add the secondary cache's IP address to the primary cache's firewall rules."),
         methods=_GEO,
         stages=frozenset({stages.REPLICATE, stages.VERIFY}),
-        applies=lambda move: _links_through_firewall(move) and move.target is not None and bool(address_of(move.target)),
+        applies=lambda move: (
+            _links_through_firewall(move) and move.target is not None and bool(address_of(move.target))
+        ),
         check=_secondary_admitted,
         backward=True,
     ),
@@ -544,7 +534,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-N19",
         title="what a managed target does not take over is set up by hand",
-        source=pages.migrate("Azure's own migration tool warns of schedule, access policies, persistence and notifications."),
+        source=pages.migrate(
+            "Azure's own migration tool warns of schedule, access policies, persistence and notifications."
+        ),
         methods=ALL_METHODS,
         stages=_PREPARING,
         applies=_managed_pair,

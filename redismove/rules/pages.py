@@ -21,7 +21,9 @@ def article(says: str) -> Source:
 
 def geo(says: str) -> Source:
     """Configure passive geo-replication for Premium Azure Cache for Redis instances."""
-    return _page("Configure passive geo-replication for Premium instances", f"{_ACR}/cache-how-to-geo-replication", says)
+    return _page(
+        "Configure passive geo-replication for Premium instances", f"{_ACR}/cache-how-to-geo-replication", says
+    )
 
 
 def tiers(says: str) -> Source:

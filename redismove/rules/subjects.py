@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 from redismove import stages
 from redismove.facts import CacheFacts, Move
+
+_T = TypeVar("_T")
 
 ALL_METHODS: Final = frozenset(stages.METHODS)
 ALL_STAGES: Final = frozenset(stages.STAGES)
 COPYING_METHODS: Final = ALL_METHODS - {stages.NEW_CACHE}
 """Methods that bring data over; they all have a `verify`."""
+
+
+def known(fact: _T | None) -> _T:
+    """Return a fact that a rule's `applies` has found to be there."""
+    assert fact is not None, "a check runs only where its rule applies"
+    return fact
 
 
 def same_id(one: str, other: str) -> bool:

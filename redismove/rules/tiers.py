@@ -14,6 +14,7 @@ from redismove.rules.subjects import (
     ALL_STAGES,
     COPYING_METHODS,
     gigabytes,
+    known,
     name_of,
     source_called,
     subscription_of,
@@ -225,7 +226,7 @@ def _target_known(move: Move) -> bool:
 
 def _method_needs(method: str, allowed: tuple[str, ...]):  # type: ignore[no-untyped-def]
     def check(move: Move) -> Broken | None:
-        assert move.source is not None
+        source = known(move.source)
         found = tier(move.source)
         if found in allowed:
             return None
@@ -267,8 +268,7 @@ def _size_exists(move: Move) -> Broken | None:
 
 
 def _large_enough(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if not is_known_size(cache) or not is_known_size(source):
             continue
@@ -283,8 +283,7 @@ def _large_enough(move: Move) -> Broken | None:
 
 
 def _data_fits(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     if source.used_memory_bytes is None:
         return None
     for called, cache in targets(move):
@@ -299,8 +298,7 @@ def _data_fits(move: Move) -> Broken | None:
 
 
 def _other_region(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if cache.location == source.location:
             return Broken(
@@ -351,8 +349,7 @@ def _signed_in(move: Move) -> Broken | None:
 
 
 def _not_older(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     mine = version(source)
     for called, cache in targets(move):
         theirs = version(cache)
@@ -373,14 +370,17 @@ def _to_be_made(move: Move) -> bool:
     return move.declared_target is not None and not there(move.target)
 
 
-_WAY_ON: Final = "set redismove:target.kind to managed (Azure Managed Redis) and redismove:method to rdb, copy or dual-write"
+_WAY_ON: Final = (
+    "set redismove:target.kind to managed (Azure Managed Redis) and redismove:method to rdb, copy or dual-write"
+)
 
 
 def _still_sold(move: Move) -> Broken | None:
-    cache = move.declared_target
-    assert cache is not None
+    cache = known(move.declared_target)
     kind = tier(cache)
-    closed = {ENTERPRISE: ENTERPRISE_CLOSED, ENTERPRISE_FLASH: ENTERPRISE_CLOSED, AZURE_MANAGED: ""}.get(kind, REDIS_CLOSED)
+    closed = {ENTERPRISE: ENTERPRISE_CLOSED, ENTERPRISE_FLASH: ENTERPRISE_CLOSED, AZURE_MANAGED: ""}.get(
+        kind, REDIS_CLOSED
+    )
     if not closed or move.today < closed:
         return None
     return Broken(
@@ -392,8 +392,7 @@ def _still_sold(move: Move) -> Broken | None:
 
 
 def _may_be_refused(move: Move) -> Broken | None:
-    cache = move.declared_target
-    assert cache is not None
+    cache = known(move.declared_target)
     if tier(cache) not in (BASIC, STANDARD, PREMIUM) or not NEW_CUSTOMERS_CLOSED <= move.today < REDIS_CLOSED:
         return None
     return Broken(
@@ -408,8 +407,7 @@ def _may_be_refused(move: Move) -> Broken | None:
 
 
 def _databases_fit(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if 1 < databases(cache) < databases(source):
             return Broken(
@@ -433,8 +431,7 @@ def _databases_fit(move: Move) -> Broken | None:
 
 
 def _one_database(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if source.databases_used is None and databases(cache) == 1 < databases(source):
             return Broken(
@@ -447,8 +444,7 @@ def _one_database(move: Move) -> Broken | None:
 
 
 def _no_lower_tier(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         if _RANK.get(tier(cache), 0) < _RANK.get(tier(source), 0):
             return Broken(
@@ -461,8 +457,7 @@ def _no_lower_tier(move: Move) -> Broken | None:
 
 
 def _clients_fit(move: Move) -> Broken | None:
-    source = move.source
-    assert source is not None
+    source = known(move.source)
     for called, cache in targets(move):
         have, need = MAX_CLIENTS.get(size(cache)), MAX_CLIENTS.get(size(source))
         if have is not None and need is not None and have < need:
@@ -518,7 +513,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-T05",
         title="the target is at least as large as the source",
-        source=pages.article("The second cache is either the same cache size or a larger cache size than the original cache."),
+        source=pages.article(
+            "The second cache is either the same cache size or a larger cache size than the original cache."
+        ),
         methods=COPYING_METHODS,
         stages=_BEFORE_CUTOVER,
         applies=_both_known,
@@ -601,7 +598,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-T13",
         title="a target with an older Redis is meant so",
-        source=pages.article("RDB and DUMP formats might not maintain backward compatibility; keys are then carried by type."),
+        source=pages.article(
+            "RDB and DUMP formats might not maintain backward compatibility; keys are then carried by type."
+        ),
         methods=frozenset({stages.COPY, stages.DUAL_WRITE, stages.NEW_CACHE}),
         stages=_ENTERING,
         applies=_both_known,
@@ -612,7 +611,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-T14",
         title="the target's tier can still be created",
-        source=pages.retirement("Enterprise: no creation from 2026-04-01. Basic, Standard, Premium: retired on 2028-09-30."),
+        source=pages.retirement(
+            "Enterprise: no creation from 2026-04-01. Basic, Standard, Premium: retired on 2028-09-30."
+        ),
         methods=ALL_METHODS,
         stages=frozenset({stages.PREPARE}),
         applies=_to_be_made,
@@ -621,7 +622,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-T15",
         title="creating an Azure Cache for Redis may be refused, as it retires",
-        source=pages.retirement("Azure Cache for Redis retires on 2028-09-30; new customers cannot create one from 2026-04-01."),
+        source=pages.retirement(
+            "Azure Cache for Redis retires on 2028-09-30; new customers cannot create one from 2026-04-01."
+        ),
         methods=ALL_METHODS,
         stages=frozenset({stages.PREPARE}),
         applies=_to_be_made,
@@ -641,7 +644,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-T17",
         title="a target with database 0 alone suits the source",
-        source=pages.migrate("Azure's own migration tool warns of several databases: Azure Managed Redis has database 0 only."),
+        source=pages.migrate(
+            "Azure's own migration tool warns of several databases: Azure Managed Redis has database 0 only."
+        ),
         methods=COPYING_METHODS,
         stages=frozenset({stages.PREPARE}),
         applies=_both_known,
@@ -672,4 +677,3 @@ RULES: tuple[Rule, ...] = (
         severity="low",
     ),
 )
-

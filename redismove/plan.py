@@ -1,0 +1,348 @@
+"""
+Which ways of moving a cache are open, why the others are not, and what each would cost.
+
+Nothing is decided here: the rules of `prepare` and `replicate` are asked as the gates ask them. Standard library only,
+no I/O and no clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redismove import stages
+from redismove.estimate import PRICES_READ, Estimate, Minutes, estimate
+from redismove.facts import CacheFacts, EndpointFacts, Move
+from redismove.rules import RULES, Finding, Level, Outcome, evaluate
+from redismove.rules.subjects import name_of, there
+
+PREFERENCE: Final = (stages.GEO_REPLICATION, stages.COPY, stages.RDB, stages.DUAL_WRITE, stages.NEW_CACHE)
+"""The order in which open methods are recommended."""
+
+WHY_RECOMMENDED: Final[dict[str, str]] = {
+    stages.GEO_REPLICATION: "Azure keeps the target filled while applications go on, and nothing has to be copied by hand",
+    stages.COPY: "it brings every key over while applications go on, without a storage account and without their help",
+    stages.RDB: "it brings every key over by Azure's own export and import, through storage accounts in both regions",
+    stages.DUAL_WRITE: "it brings over what is written or still live; applications must use this project's client",
+    stages.NEW_CACHE: "nothing else is open: the target starts empty and applications fill it again",
+}
+
+NOTICED: Final[dict[str, tuple[str, ...]]] = {
+    stages.GEO_REPLICATION: (
+        "nothing while the link is made and filled; the source takes reads and writes throughout",
+        "a hold of writes of some milliseconds at the cut-over, and one reconnect with the target's host name and keys",
+    ),
+    stages.NEW_CACHE: (
+        "an empty cache after the cut-over: every read misses until applications have filled it",
+        "one reconnect with the target's host name and keys",
+    ),
+    stages.RDB: (
+        "more memory and processor used on the source while it exports",
+        "a hold of writes of some milliseconds at the cut-over, and one reconnect with the target's host name and keys",
+    ),
+    stages.DUAL_WRITE: (
+        "applications use this project's client, which writes to both caches: a write takes as long as the slower one",
+        "no hold; at the cut-over the client reads from the target without being started again",
+    ),
+    stages.COPY: (
+        "more load on the source while keys are read, within the limit that is set",
+        "a hold of writes of some milliseconds at the cut-over, and one reconnect with the target's host name and keys",
+    ),
+}
+
+LOST: Final[dict[str, str]] = {
+    stages.GEO_REPLICATION: "nothing: what was not replicated at unlink is carried over at the cut-over",
+    stages.NEW_CACHE: "all data, by intent; it is to be accepted by name (redismove:acceptDataLoss)",
+    stages.RDB: "nothing; with redismove:catchUp false the writes made after the export began",
+    stages.DUAL_WRITE: "nothing: what was not written to both is carried over at the cut-over",
+    stages.COPY: "nothing: what changes during the copy is carried over at the cut-over",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """One rule that closes a method, or that warns of something, in the words every gate uses."""
+
+    rule: str
+    title: str
+    thing: str
+    found: str
+    allowed: str
+    cure: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One method: whether it is open, what closes it, what it warns of, and what it would cost."""
+
+    method: str
+    open: bool
+    recommended: bool
+    why: str
+    reasons: tuple[Reason, ...]
+    notes: tuple[Reason, ...]
+    not_known: tuple[str, ...]
+    estimate: Estimate | None
+    notices: tuple[str, ...]
+    lost: str
+    way: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An existing cache: whether it could be the target of a geo-replication link, and why not."""
+
+    id: str
+    name: str
+    location: str
+    size: str
+    compatible: bool
+    reasons: tuple[Reason, ...]
+
+
+def plan(move: Move, *, write_bytes_per_s: float = 0.0, window_hours: float = 24.0 * 7) -> list[Option]:
+    """
+    Return every method in the order of the article, open or closed, each with its reasons.
+
+    Args:
+        move: source (live), target (live, where there is one) and the target as it would be declared; what it says of
+            method and stage is not looked at.
+        write_bytes_per_s: how much applications write to the source; 0 where it is not known.
+        window_hours: how long `dual-write` writes to both caches: the longest expiry of a key.
+    """
+    judged = {method: _judge(move, method) for method in stages.METHODS}
+    best = _recommended(move, {method for method, findings in judged.items() if _is_open(findings)})
+    return [
+        _option(move, method, judged[method], best, write_bytes_per_s=write_bytes_per_s, window_hours=window_hours)
+        for method in stages.METHODS
+    ]
+
+
+def stable_summary(move: Move) -> list[dict[str, Any]]:
+    """
+    Return which methods are open and why the others are not, without anything that changes from reading to reading.
+
+    For a stack's output: it depends on the settings of the source and of the declared target and on today's date alone,
+    so that a second update shows no change. Empty in `cleanup`, where there is no source to move any more.
+    """
+    if move.source is None or move.stage == stages.CLEANUP:
+        return []
+    still = dataclasses.replace(
+        move,
+        source=dataclasses.replace(
+            move.source,
+            keys=None,
+            databases_used=None,
+            used_memory_bytes=None,
+            foreign_clients=None,
+            provisioning_state="Succeeded",
+            # The move's own link comes and goes with its stages.
+            linked_servers=tuple(
+                link for link in move.source.linked_servers if name_of(link).lower() != name_of(move.target_id).lower()
+            ),
+        ),
+        target=None,
+        link=None,
+        endpoint=None,
+        evidence=None,
+        cutover=None,
+    )
+    judged = {method: _judge(still, method) for method in stages.METHODS}
+    best = _recommended(still, {method for method, findings in judged.items() if _is_open(findings)})
+    return [
+        {
+            "method": method,
+            "open": _is_open(findings),
+            "recommended": method == best,
+            "reasons": [
+                {"rule": r.rule, "found": r.found, "allowed": r.allowed, "cure": r.cure}
+                for r in _reasons(findings, Level.MANDATORY)
+            ],
+        }
+        for method, findings in judged.items()
+    ]
+
+
+def compatible(source: CacheFacts, candidates: Iterable[CacheFacts], *, today: str) -> list[Candidate]:
+    """
+    Return which existing caches could be the target of a link from *source*, as the portal's "Compatible caches" does.
+
+    Each other one comes with the rules that it breaks. Compatible ones come first, then by name. *today* is an ISO date.
+    """
+    found = [_candidate(source, cache, today) for cache in candidates if cache.id.lower() != source.id.lower()]
+    return sorted(found, key=lambda candidate: (not candidate.compatible, candidate.name.lower(), candidate.id.lower()))
+
+
+def to_json(options: Iterable[Option]) -> list[dict[str, Any]]:
+    """Turn options into plain lists and dictionaries."""
+    return [_plain(option) for option in options]
+
+
+def _judge(move: Move, method: str) -> list[Finding]:
+    """Ask the rules of `prepare`, and those of `replicate` too where the target is there to be judged."""
+    source, target = move.source, move.target
+    asked = dataclasses.replace(
+        move,
+        method=method,
+        stage=stages.PREPARE,
+        previous=stages.ADOPT,
+        previous_method=method,
+        declared_target=_declared_for(method, move.declared_target),
+        target_id=move.target_id or (target.id if target is not None else ""),
+    )
+    findings = evaluate(asked, _RULES_OF_PLAN if asked.target_id else _RULES_WITHOUT_TARGET)
+    if stages.REPLICATE in stages.way(method) and there(target) and there(source):
+        later = dataclasses.replace(asked, stage=stages.REPLICATE, previous=stages.PREPARE)
+        seen = {finding.rule.id for finding in findings if finding.outcome is Outcome.FAIL}
+        findings += [f for f in evaluate(later, _RULES_OF_PLAN) if f.rule.id not in seen]
+    return findings
+
+
+_RULES_OF_PLAN: Final = tuple(rule for rule in RULES if not rule.id.startswith("RM-S"))
+"""The rules of the way say nothing of what is possible: a plan is made at any stage."""
+_NAMES_TARGET: Final = "RM-L03"
+_RULES_WITHOUT_TARGET: Final = tuple(rule for rule in _RULES_OF_PLAN if rule.id != _NAMES_TARGET)
+
+
+def _declared_for(method: str, declared: CacheFacts | None) -> CacheFacts | None:
+    """The target as it would be declared for *method*: a link allows one replica, no zones and no persistence."""
+    if declared is None or declared.exists or method != stages.GEO_REPLICATION:
+        return declared
+    return dataclasses.replace(
+        declared,
+        replicas_per_primary=1,
+        zones=(),
+        zonal_allocation_policy="NoZones",
+        rdb_backup_enabled=False,
+        aof_backup_enabled=False,
+    )
+
+
+def _is_open(findings: list[Finding]) -> bool:
+    return not any(f.stops or (f.outcome is Outcome.NOT_KNOWN and f.rule.level is Level.MANDATORY) for f in findings)
+
+
+def _recommended(move: Move, methods: set[str]) -> str:
+    if stages.NEW_CACHE in methods and move.source is not None and move.source.keys == 0:
+        return stages.NEW_CACHE
+    return next((method for method in PREFERENCE if method in methods), "")
+
+
+def _option(
+    move: Move, method: str, findings: list[Finding], best: str, *, write_bytes_per_s: float, window_hours: float
+) -> Option:
+    is_open = _is_open(findings)
+    why = ""
+    if method == best:
+        empty = move.source is not None and move.source.keys == 0
+        why = "the source holds no key, so there is nothing to bring over" if empty else WHY_RECOMMENDED[method]
+    return Option(
+        method=method,
+        open=is_open,
+        recommended=method == best,
+        why=why,
+        reasons=_reasons(findings, Level.MANDATORY),
+        notes=_reasons(findings, Level.ADVISORY),
+        not_known=tuple(f.rule.id for f in findings if f.outcome is Outcome.NOT_KNOWN),
+        estimate=(
+            estimate(
+                method,
+                move.source,
+                move.target if there(move.target) else move.declared_target,
+                soak_hours=move.limits.soak_hours,
+                write_bytes_per_s=write_bytes_per_s,
+                window_hours=window_hours,
+            )
+            if is_open and move.source is not None
+            else None
+        ),
+        notices=NOTICED[method],
+        lost=LOST[method],
+        way=stages.way(method),
+    )
+
+
+def _reasons(findings: list[Finding], level: Level) -> tuple[Reason, ...]:
+    return tuple(
+        Reason(
+            rule=f.rule.id,
+            title=f.rule.title,
+            thing=f.broken.thing,
+            found=f.broken.found,
+            allowed=f.broken.allowed,
+            cure=f.broken.cure,
+            url=f.rule.source.url,
+        )
+        for f in findings
+        if f.broken is not None and f.outcome is Outcome.FAIL and f.rule.level is level
+    )
+
+
+def _candidate(source: CacheFacts, cache: CacheFacts, today: str) -> Candidate:
+    from redismove.rules import tiers
+
+    move = Move(
+        method=stages.GEO_REPLICATION,
+        stage=stages.REPLICATE,
+        previous=stages.PREPARE,
+        previous_method=stages.GEO_REPLICATION,
+        source_id=source.id,
+        target_id=cache.id,
+        today=today,
+        now_s=0.0,
+        source=source,
+        target=cache,
+        # What it holds is for the owner to accept; the portal's list does not ask either.
+        target_made_by_stack=True,
+        endpoint=EndpointFacts(resource_id=source.id),
+    )
+    reasons = _reasons(evaluate(move, _RULES_OF_PLAN), Level.MANDATORY)
+    return Candidate(
+        id=cache.id,
+        name=cache.name,
+        location=cache.location,
+        size=tiers.size(cache),
+        compatible=not reasons,
+        reasons=reasons,
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Estimate):
+        return _plain_estimate(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _plain_estimate(value: Estimate) -> dict[str, Any]:
+    price = value.egress_price
+    return {
+        "dataBytes": value.data_bytes,
+        "dataMeasured": value.measured,
+        "crossingBytes": value.crossing_bytes,
+        "egressUsd": value.egress_usd,
+        "egressPrice": None
+        if price is None
+        else {
+            "usdPerGb": price.usd_per_gb,
+            "source": price.source,
+            "confirmed": price.confirmed,
+            "read": PRICES_READ,
+        },
+        "minutes": _span(value.minutes),
+        "minutesByStage": {stage: _span(part) for stage, part in value.stages.items()},
+        "soakHours": value.soak_hours,
+        "twoCachesHours": [round(value.two_caches_hours[0], 1), round(value.two_caches_hours[1], 1)],
+    }
+
+
+def _span(minutes: Minutes) -> list[float]:
+    return [round(minutes.least, 1), round(minutes.most, 1)]
