@@ -1,0 +1,1 @@
+"""Microsoft.Cache/redis, api-version 2024-11-01."""

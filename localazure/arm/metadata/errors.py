@@ -1,0 +1,1 @@
+"""This room has one public document and no errors of its own."""

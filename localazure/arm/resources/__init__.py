@@ -1,0 +1,1 @@
+"""Subscriptions, providers and resource groups."""
