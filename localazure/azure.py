@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 import time
 import traceback
 from datetime import UTC, datetime
@@ -50,20 +51,21 @@ class Azure:
 
     async def start(self) -> None:
         """Bring everything back to what the state says, and carry on what was under way."""
-        for cache in self.world.caches.values():
-            self.specify(cache)
-            try:
-                # A cache with an operation under way is brought up by that operation.
-                if cache.operation_id is None and cache.provisioning_state != "Failed":
-                    await self.fleet.start(cache.redis)
-                    await self.fleet.apply(cache.redis)
-                if cache.provisioning_state != "Creating":
-                    await self.forwarders.open(cache.redis)
-            except Exception:
-                # One cache that does not come up must not take the others with it; the watcher tries again.
-                self.log(traceback.format_exc())
+        await asyncio.gather(*(self._bring_up(cache) for cache in self.world.caches.values()))
         self.operations.resume()
         self._watcher = asyncio.create_task(self._watch())
+
+    async def _bring_up(self, cache: CacheRecord) -> None:
+        self.specify(cache)
+        try:
+            # A cache with an operation under way is brought up by that operation.
+            if cache.operation_id is None and cache.provisioning_state != "Failed":
+                await self.fleet.start(cache.redis)
+                await self.fleet.apply(cache.redis)
+            if cache.provisioning_state != "Creating":
+                await self.forwarders.open(cache.redis)
+        except Exception:  # noqa: BLE001 - one cache that does not come up must not take the others with it
+            self.log(traceback.format_exc())
 
     async def stop(self) -> None:
         """End everything, with the data on disk."""
@@ -91,7 +93,7 @@ class Azure:
                     if before != (cache.redis.client_pause, cache.redis.maxmemory_bytes, cache.redis_version):
                         self.save()
                         await self.fleet.apply(cache.redis)
-                except Exception:
+                except Exception:  # noqa: BLE001 - whatever it is, the others must be watched on
                     self.log(traceback.format_exc())
 
     # --- state
@@ -257,7 +259,8 @@ class Azure:
 
     def log(self, text: str) -> None:
         """Write to the server's log."""
-        print(f"{self.timestamp(time.time())} {text}", flush=True)
+        sys.stdout.write(f"{self.timestamp(time.time())} {text}\n")
+        sys.stdout.flush()
 
     def log_request(self, request: Request, request_id: str, status: int, duration_ms: float) -> None:
         """Write one line about a request: neither headers nor bodies, and of the query the api-version alone."""
@@ -270,5 +273,5 @@ class Azure:
             "duration_ms": round(duration_ms, 1),
             "request_id": request_id,
         }
-        with open(self.home.request_log, "a", encoding="utf-8") as log:
+        with self.home.request_log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")

@@ -17,19 +17,19 @@ from pathlib import Path
 
 from localazure.errors import LocalAzureError
 from localazure.home import Home
+from localazure.plugin.wrapper import write_wrapper
 from localazure.redis_process import process_runs, redis_processes
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 POLL_INTERVAL_S = 0.05
 REPOSITORY = Path(__file__).resolve().parent.parent
-PROVIDER = "pulumi-resource-azure-native"
 
 
 def running_pid(home: Home) -> int | None:
-    """Give the pid of the server of a home; None when it does not run. The lock it holds is the proof, not the number."""
+    """Give the pid of the server of a home; None when it does not run. The lock it holds is the proof."""
     try:
-        with open(home.lock_file, encoding="utf-8") as lock:
+        with home.lock_file.open(encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
@@ -51,13 +51,13 @@ def start(home: Home) -> str:
         LocalAzureError: it does not come up within `START_TIMEOUT_S`, with its own reason.
     """
     home.create()
-    _write_provider_launcher(home)
+    write_wrapper(home.bin)
     _ = home.settings
     pid = running_pid(home)
     if pid is not None:
         _wait_ready(home, None, time.monotonic() + START_TIMEOUT_S)
         return f"the local Azure already runs at {home.endpoint} (pid {pid}, home {home.root})"
-    with open(home.server_log, "ab") as log:
+    with home.server_log.open("ab") as log:
         log_start = log.tell()
         child = subprocess.Popen(
             [sys.executable, "-m", "localazure.server", str(home.root)],
@@ -183,7 +183,7 @@ def _wait_ready(home: Home, child: tuple[subprocess.Popen[bytes], int] | None, d
 
 
 def _reason(home: Home, log_start: int) -> str:
-    with open(home.server_log, "rb") as log:
+    with home.server_log.open("rb") as log:
         log.seek(log_start)
         lines = log.read().decode("utf-8", "replace").strip().splitlines()
     for line in lines:
@@ -208,15 +208,3 @@ def _wait_end(pids: list[int], deadline: float) -> None:
 def _python_path() -> str:
     parts = [str(REPOSITORY), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return os.pathsep.join(part for part in parts if part)
-
-
-def _write_provider_launcher(home: Home) -> None:
-    """Put the provider stand-in where the engine finds it: first on the PATH that `environment` gives."""
-    script = home.bin / PROVIDER
-    text = (
-        "#!/bin/sh\n"
-        f"PYTHONPATH={shlex.quote(str(REPOSITORY))}${{PYTHONPATH:+:$PYTHONPATH}} "
-        f'exec {shlex.quote(sys.executable)} -m localazure.plugin "$@"\n'
-    )
-    script.write_text(text, "utf-8")
-    script.chmod(0o755)

@@ -173,7 +173,7 @@ class Operations:
             operation.status = "Succeeded"
         except OperationFailed as failure:
             self._failed(kind, operation, failure.code, failure.message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A defect or a dead redis-server: the operation must end all the same, and the log must say why.
             self._azure.log(traceback.format_exc())
             self._failed(

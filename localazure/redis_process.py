@@ -258,7 +258,7 @@ class RedisFleet:
 
     @contextlib.asynccontextmanager
     async def admin(self, spec: RedisSpec, index: int) -> AsyncIterator[redis.asyncio.Redis]:
-        """Give an administrator's connection to one redis-server; closed afterwards, so that CLIENT LIST stays clean."""
+        """Give an administrator's connection to one redis-server; closed afterwards: CLIENT LIST stays clean."""
         client = redis.asyncio.Redis(
             host=spec.host,
             port=spec.tls_port(index),
@@ -383,8 +383,15 @@ class RedisFleet:
         """Make a geo-primary's secondary copy everything anew, as an update of either linked cache does."""
         for index in primary.nodes:
             async with self.admin(primary, index) as client:
+                before = int((await client.info("stats"))["sync_full"])
                 await client.execute_command("DEBUG", "CHANGE-REPL-ID")
                 await client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+
+                # Without this, the old connection could still be taken for a synchronised one.
+                async def begun(client: redis.asyncio.Redis = client, before: int = before) -> bool:
+                    return int((await client.info("stats"))["sync_full"]) > before
+
+                await _until_async(begun, SYNC_TIMEOUT_S)
 
     async def flush(self, spec: RedisSpec) -> None:
         """Remove every key of a cache."""
@@ -401,10 +408,11 @@ class RedisFleet:
         config = self._home.config
         state = "on" if spec.keys_enabled else "off"
         passwords = " ".join(f"#{entry}" for entry in spec.password_hashes)
+        replication = password_hash(config.redis_replication_secret)
         lines = [
             f"user default {state} {passwords} ~* &* +@all {BLOCKED}",
             f"user {ADMIN_USER} on #{password_hash(config.redis_admin_secret)} ~* &* +@all",
-            f"user {REPLICATION_USER} on #{password_hash(config.redis_replication_secret)} -@all +psync +replconf +ping",
+            f"user {REPLICATION_USER} on #{replication} -@all +psync +replconf +ping",
         ]
         for name, user in spec.users.items():
             if user.password_hashes:
@@ -499,7 +507,7 @@ class RedisFleet:
         if spec.shards and spec.primary_host is None:
             self._write_cluster_view(spec, index)
         config = str(folder / CONFIG_FILE)
-        with open(folder / "redis.log", "ab") as log:
+        with (folder / "redis.log").open("ab") as log:
             child = subprocess.Popen(
                 [str(self._binary), config],
                 stdin=subprocess.DEVNULL,

@@ -175,7 +175,8 @@ class _Arm:
             self._call("PUT", self._group, {"location": self._wish.location}, allowed=(200, 201))
         if self._call("GET", self._cache, allowed=(200, 404)).status_code == 200:
             raise LocalAzureError(
-                f"a cache named {self._wish.name!r} exists in {self._wish.resource_group!r}: choose another name, or delete it."
+                f"a cache named {self._wish.name!r} exists in {self._wish.resource_group!r}: choose another name, "
+                "or delete it."
             )
         self._call("PUT", self._cache, body, allowed=(201,))
         deadline = time.monotonic() + CREATE_TIMEOUT_S
@@ -185,7 +186,8 @@ class _Arm:
                 return properties
             if properties["provisioningState"] == "Failed" or time.monotonic() > deadline:
                 raise LocalAzureError(
-                    f"the cache {self._wish.name!r} was not made: its state is {properties['provisioningState']}; see the log "
+                    f"the cache {self._wish.name!r} was not made: its state is {properties['provisioningState']}; "
+                    "see the log "
                     "of the local Azure."
                 )
             time.sleep(POLL_INTERVAL_S)

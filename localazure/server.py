@@ -56,7 +56,7 @@ def application(azure: Azure) -> Starlette:
             return NotModelled(f"{request.method} {path.lower().partition('/providers/')[2]}").response()
         return ArmError(404, "NotFound", f"No resource was found at {request.method} {path}.").response()
 
-    async def defect(request: Request, error: Exception) -> Response:
+    async def defect(_: Request, error: Exception) -> Response:
         azure.log("".join(traceback.format_exception(error)))
         # Not 500: every client would try again, for minutes. It is a defect of the stand-in, and says so.
         message = f"the local Azure failed ({type(error).__name__}); see {azure.home.server_log}."
@@ -94,7 +94,7 @@ def serve(home: Home) -> None:
         LocalAzureError: another server has this home, or its port or address prefix is taken.
     """
     home.create()
-    lock = open(home.lock_file, "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the process lives
+    lock = home.lock_file.open("a+", encoding="utf-8")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -142,7 +142,7 @@ def main() -> None:
     try:
         serve(Home(Path(sys.argv[1])))
     except LocalAzureError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
 
 

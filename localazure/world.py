@@ -48,8 +48,8 @@ def load_world(home: Home) -> World:
         return World.model_validate_json(text)
     except ValidationError as error:
         raise LocalAzureError(
-            f"{home.state_file} cannot be read ({error.error_count()} wrong fields): stop, remove the folder {home.root} "
-            "and start again."
+            f"{home.state_file} cannot be read ({error.error_count()} wrong fields): stop, remove the folder "
+            f"{home.root} and start again."
         ) from None
 
 

@@ -103,7 +103,8 @@ def require_api_version(request: Request, provider: str, resource_type: str, kno
         raise ArmError(
             400,
             "NoRegisteredProviderFound",
-            f"No registered resource provider found for API version '{version}' for type '{resource_type}' in namespace "
+            f"No registered resource provider found for API version '{version}' for type '{resource_type}' in "
+            "namespace "
             f"'{provider}'. The supported api-versions are '{', '.join(known)}'.",
         )
     return version

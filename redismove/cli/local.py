@@ -30,6 +30,7 @@ def _one_sentence() -> Iterator[None]:
 
 @app.command()
 def start(
+    *,
     home: HomeOption = DEFAULT_HOME,
     durations: Annotated[
         str | None, typer.Option(help="How long operations take: `short` (the default), `real`, as on Azure.")
@@ -91,6 +92,7 @@ def env(home: HomeOption = DEFAULT_HOME) -> None:
 @app.command()
 def seed(
     name: Annotated[str, typer.Argument(help="Name of the cache to make.")],
+    *,
     keys: Annotated[int, typer.Option(min=0, help="How many keys to fill it with.")] = 1000,
     sku: Annotated[str, typer.Option(help="Size: C0 to C6 (Standard; `basic-C0` for Basic), P1 to P5.")] = "P1",
     location: Annotated[str, typer.Option(help="Region.")] = "eastus",

@@ -113,7 +113,7 @@ async def create(azure: Azure, request: Request) -> Response:
     azure.world.caches[name.lower()] = cache
     operation = _begin(azure, "create", cache, result="resource")
     azure.save()
-    return _accepted(request, azure, operation, JSONResponse(cache.render(with_keys=True), status_code=201))
+    return _accepted(request, operation, JSONResponse(cache.render(with_keys=True), status_code=201))
 
 
 async def update(azure: Azure, request: Request) -> Response:
@@ -131,7 +131,8 @@ def _update(azure: Azure, request: Request, cache: CacheRecord, body: dict[str, 
             409,
             "InvalidResourceLocation",
             f"The resource '{cache.name}' already exists in location '{short_name(cache.location)}' in resource group "
-            f"'{cache.resource_group}'. A resource with the same name cannot be created in location '{location}'. Please "
+            f"'{cache.resource_group}'. A resource with the same name cannot be created in location '{location}'. "
+            "Please "
             "select a new resource name.",
         )
     properties = body.get("properties") or {}
@@ -171,7 +172,7 @@ def _update(azure: Azure, request: Request, cache: CacheRecord, body: dict[str, 
     )
     azure.save()
     status = 200 if replacing else 202
-    return _accepted(request, azure, operation, JSONResponse(new.render(with_keys=True), status_code=status))
+    return _accepted(request, operation, JSONResponse(new.render(with_keys=True), status_code=status))
 
 
 async def get(azure: Azure, request: Request) -> Response:
@@ -207,7 +208,7 @@ async def delete(azure: Azure, request: Request) -> Response:
     refusals.check_not_busy(cache)
     operation = _begin(azure, "delete", cache, result="nothing", state="Deleting")
     azure.save()
-    return _accepted_without_body(request, azure, operation)
+    return _accepted_without_body(request, operation)
 
 
 async def list_keys(azure: Azure, request: Request) -> Response:
@@ -249,7 +250,7 @@ async def flush(azure: Azure, request: Request) -> Response:
     operation = _begin(azure, "flush", cache, result="status", state="Updating")
     azure.save()
     response = Response(status_code=202)
-    return _accepted(request, azure, operation, response)
+    return _accepted(request, operation, response)
 
 
 async def force_reboot(azure: Azure, request: Request) -> Response:
@@ -381,7 +382,7 @@ async def put_link(azure: Azure, request: Request) -> Response:
     operation = _begin_pair(azure, "link", primary, secondary, "Linking", result="resource")
     operation.result_path = f"{primary.id}/linkedServers/{secondary.name}"
     azure.save()
-    return _accepted(request, azure, operation, JSONResponse(models.render_link(primary, link), status_code=201))
+    return _accepted(request, operation, JSONResponse(models.render_link(primary, link), status_code=201))
 
 
 async def get_link(azure: Azure, request: Request) -> Response:
@@ -406,7 +407,8 @@ async def delete_link(azure: Azure, request: Request) -> Response:
     link = _link(primary, request)
     if link.role == "Primary":
         raise BadRequest(
-            f"The geo-replication link must be deleted on its primary cache '{link.name}'; '{primary.name}' is the secondary."
+            f"The geo-replication link must be deleted on its primary cache '{link.name}'; '{primary.name}' is "
+            "the secondary."
         )
     secondary = azure.world.caches[link.name.lower()]
     refusals.check_not_busy(primary)
@@ -415,7 +417,7 @@ async def delete_link(azure: Azure, request: Request) -> Response:
     secondary.links[primary.name.lower()].state = "Deleting"
     operation = _begin_pair(azure, "unlink", primary, secondary, "Unlinking", result="nothing")
     azure.save()
-    return _accepted_without_body(request, azure, operation)
+    return _accepted_without_body(request, operation)
 
 
 # --- children that are answered at once
@@ -530,7 +532,7 @@ async def put_access_policy(azure: Azure, request: Request) -> Response:
     operation = _begin(azure, "access", cache, result="resource", state="Updating")
     operation.result_path = f"{cache.id}/accessPolicies/{name}"
     azure.save()
-    return _accepted(request, azure, operation, JSONResponse(models.render_policy(cache, policy), status_code=status))
+    return _accepted(request, operation, JSONResponse(models.render_policy(cache, policy), status_code=status))
 
 
 async def get_access_policy(azure: Azure, request: Request) -> Response:
@@ -572,7 +574,7 @@ async def delete_access_policy(azure: Azure, request: Request) -> Response:
     policy.state = "Deleting"
     operation = _begin(azure, "access", cache, result="nothing", state="Updating")
     azure.save()
-    return _accepted_without_body(request, azure, operation)
+    return _accepted_without_body(request, operation)
 
 
 async def put_assignment(azure: Azure, request: Request) -> Response:
@@ -614,7 +616,7 @@ async def put_assignment(azure: Azure, request: Request) -> Response:
     operation.result_path = f"{cache.id}/accessPolicyAssignments/{name}"
     azure.save()
     body = JSONResponse(models.render_assignment(cache, assignment), status_code=status)
-    return _accepted(request, azure, operation, body)
+    return _accepted(request, operation, body)
 
 
 async def get_assignment(azure: Azure, request: Request) -> Response:
@@ -647,7 +649,7 @@ async def delete_assignment(azure: Azure, request: Request) -> Response:
     assignment.state = "Deleting"
     operation = _begin(azure, "access", cache, result="nothing", state="Updating")
     azure.save()
-    return _accepted_without_body(request, azure, operation)
+    return _accepted_without_body(request, operation)
 
 
 # --- private endpoints
@@ -690,9 +692,7 @@ async def put_private_endpoint(azure: Azure, request: Request) -> Response:
     operation.result_path = f"{cache.id}/privateEndpointConnections/{name}"
     azure.save()
     code = 200 if existing else 201
-    return _accepted(
-        request, azure, operation, JSONResponse(models.render_private_endpoint(cache, entry), status_code=code)
-    )
+    return _accepted(request, operation, JSONResponse(models.render_private_endpoint(cache, entry), status_code=code))
 
 
 async def get_private_endpoint(azure: Azure, request: Request) -> Response:
@@ -887,14 +887,14 @@ def _poll_url(request: Request, operation: OperationRecord, kind: str) -> str:
     )
 
 
-def _accepted(request: Request, azure: Azure, operation: OperationRecord, response: Response) -> Response:
+def _accepted(request: Request, operation: OperationRecord, response: Response) -> Response:
     response.headers["Azure-AsyncOperation"] = _poll_url(request, operation, "asyncOperations")
     response.headers["Location"] = _poll_url(request, operation, "operationresults")
     response.headers["Retry-After"] = str(_retry_after_s(operation))
     return response
 
 
-def _accepted_without_body(request: Request, azure: Azure, operation: OperationRecord) -> Response:
+def _accepted_without_body(request: Request, operation: OperationRecord) -> Response:
     return Response(
         status_code=202,
         headers={

@@ -37,7 +37,7 @@ BUILT_IN_POLICIES = {
 
 
 class LinkRecord(BaseModel):
-    """One side of a geo-replication link; the primary's says Secondary (the role of the linked cache), and vice versa."""
+    """One side of a geo-replication link; the role is the *linked* cache's: the primary's record says Secondary."""
 
     name: str
     linked_id: str

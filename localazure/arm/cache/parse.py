@@ -27,8 +27,8 @@ def sku(body: Any, *, required: bool) -> tuple[str, str, int] | None:
         raise InvalidParameter("properties.sku", "It is required.")
     name, family, capacity = body.get("name"), body.get("family"), body.get("capacity")
     try:
-        number = int(capacity)
-    except (TypeError, ValueError):
+        number = int(str(capacity))
+    except ValueError:
         raise InvalidParameter("properties.sku.capacity") from None
     tier = next((tier for tier in refusals.TIER_FAMILY if tier.lower() == str(name).lower()), str(name))
     return tier, str(family).upper(), number

@@ -1,5 +1,5 @@
 """
-What Azure refuses: read from its documentation by this room alone, so that the rules of the mover have a second opinion.
+What Azure refuses: read from its documentation by this room alone, as a second opinion on the rules of the mover.
 
 Every function raises the ARM error, or returns. Sources: "Configure passive geo-replication" (prerequisites and
 restrictions), "Configure Azure Cache for Redis", "Move Azure Cache for Redis instances to different regions", the REST
@@ -220,7 +220,8 @@ def check_update_while_linked(old: CacheRecord, new: CacheRecord) -> None:
         raise BadRequest(f"The cache '{old.name}' cannot be scaled while it is linked for geo-replication. {unlink}")
     if old.shard_count != new.shard_count:
         raise BadRequest(
-            f"The shard count of the cache '{old.name}' cannot be changed while it is linked for geo-replication. {unlink}"
+            f"The shard count of the cache '{old.name}' cannot be changed while it is linked for geo-replication. "
+            f"{unlink}"
         )
     if old.effective_replicas != new.effective_replicas:
         raise BadRequest(
@@ -242,7 +243,8 @@ def check_delete(cache: CacheRecord) -> None:
     if cache.links:
         other = next(iter(cache.links.values())).name
         raise BadRequest(
-            f"The cache '{cache.name}' cannot be deleted because it is linked for geo-replication with '{other}'. Unlink "
+            f"The cache '{cache.name}' cannot be deleted because it is linked for geo-replication with '{other}'. "
+            "Unlink "
             "the caches first."
         )
 
@@ -291,22 +293,26 @@ def check_link(primary: CacheRecord, secondary: CacheRecord, given_location: str
     for cache in (primary, secondary):
         if cache.sku_name != "Premium":
             raise LinkRefused(
-                f"Cannot create geo-replication link, since the cache '{cache.name}' is of the '{cache.sku_name}' tier. "
+                f"Cannot create geo-replication link, since the cache '{cache.name}' is of the '{cache.sku_name}' "
+                "tier. "
                 "Both caches must be Premium."
             )
     if short_name(given_location) != short_name(secondary.location):
         raise LinkRefused(
-            f"Cannot create geo-replication link, since the linked cache '{secondary.name}' is in '{secondary.location}', "
+            f"Cannot create geo-replication link, since the linked cache '{secondary.name}' is in "
+            f"'{secondary.location}', "
             f"not in '{given_location}'."
         )
     if secondary.memory_mb < primary.memory_mb:
         raise LinkRefused(
-            f"Cannot create geo-replication link, since the secondary cache '{secondary.name}' (P{secondary.sku_capacity}) "
+            f"Cannot create geo-replication link, since the secondary cache '{secondary.name}' "
+            f"(P{secondary.sku_capacity}) "
             f"is smaller than the primary cache '{primary.name}' (P{primary.sku_capacity})."
         )
     if primary.shard_count != secondary.shard_count:
         raise LinkRefused(
-            "Cannot create geo-replication link, since both caches must have the same number of shards or both must not "
+            "Cannot create geo-replication link, since both caches must have the same number of shards or both "
+            "must not "
             f"be clustered: '{primary.name}' has {_shards(primary)}, '{secondary.name}' has {_shards(secondary)}."
         )
     for cache in (primary, secondary):
@@ -316,7 +322,8 @@ def check_link(primary: CacheRecord, secondary: CacheRecord, given_location: str
             )
         if cache.is_zone_redundant:
             raise LinkRefused(
-                f"Cannot create geo-replication link, since the cache '{cache.name}' is zone redundant (allocation policy "
+                f"Cannot create geo-replication link, since the cache '{cache.name}' is zone redundant "
+                "(allocation policy "
                 f"'{cache.zonal_allocation_policy}')."
             )
         if cache.effective_replicas != 1:

@@ -1,4 +1,4 @@
-"""How the long-running operations of a cache are carried on: what is done to redis-servers, and the state afterwards."""
+"""How the long-running operations of a cache are carried on: the work on redis-servers, and the state afterwards."""
 
 from __future__ import annotations
 
@@ -185,21 +185,20 @@ class Access:
     def finish(self, azure: Azure, operation: OperationRecord) -> None:
         """What was being made is there, what was being deleted is gone."""
         cache = _cache(azure, operation)
-        for children in (cache.access_policies, cache.access_policy_assignments):
-            for name, child in list(children.items()):
-                if child.state == "Deleting":
-                    del children[name]  # type: ignore[attr-defined]
-                else:
-                    child.state = "Succeeded"
+        cache.access_policies = {k: v for k, v in cache.access_policies.items() if v.state != "Deleting"}
+        cache.access_policy_assignments = {
+            name: entry for name, entry in cache.access_policy_assignments.items() if entry.state != "Deleting"
+        }
+        for child in (*cache.access_policies.values(), *cache.access_policy_assignments.values()):
+            child.state = "Succeeded"
         _idle(cache)
 
     def fail(self, azure: Azure, operation: OperationRecord) -> None:
         """What was under way is marked as failed."""
         cache = _cache(azure, operation)
-        for children in (cache.access_policies, cache.access_policy_assignments):
-            for child in children.values():
-                if child.state != "Succeeded":
-                    child.state = "Failed"
+        for child in (*cache.access_policies.values(), *cache.access_policy_assignments.values()):
+            if child.state != "Succeeded":
+                child.state = "Failed"
         _idle(cache)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from localazure.azure import Azure
 
 
-async def openid_configuration(azure: Azure, request: Request) -> Response:
+async def openid_configuration(_azure: Azure, request: Request) -> Response:
     """Say where tokens are to be had."""
     tenant = request.path_params["tenant"]
     base = f"{base_url(request)}/{tenant}"

@@ -37,6 +37,7 @@ class LocationNotAvailable(ArmError):
         super().__init__(
             400,
             "LocationNotAvailableForResourceType",
-            f"The provided location '{location}' is not available for resource type '{resource_type}'. List of available "
+            f"The provided location '{location}' is not available for resource type '{resource_type}'. List of "
+            "available "
             f"regions for the resource type is '{','.join(known)}'.",
         )

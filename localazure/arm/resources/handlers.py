@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from localazure.arm.http import ArmError, base_url, read_body
-from localazure.arm.resources.errors import LocationNotAvailable, ResourceGroupBeingDeleted, SubscriptionNotFound
+from localazure.arm.resources.errors import LocationNotAvailable, ResourceGroupBeingDeleted
 from localazure.arm.resources.models import GroupRecord, render_provider, render_subscription
 from localazure.operations import OperationRecord, Operations
 from localazure.regions import REGIONS, display_name, short_name
@@ -27,7 +27,7 @@ def register(operations: Operations) -> None:
     operations.register("delete_group", DeleteGroup())
 
 
-async def list_subscriptions(azure: Azure, request: Request) -> Response:
+async def list_subscriptions(azure: Azure, _request: Request) -> Response:
     """GET the subscriptions: two, both of the one service principal."""
     value = [_subscription(azure, entry) for entry in azure.subscriptions]
     return JSONResponse({"value": value, "count": {"type": "Total", "value": len(value)}})
@@ -38,7 +38,7 @@ async def get_subscription(azure: Azure, request: Request) -> Response:
     return JSONResponse(_subscription(azure, azure.subscription(request)))
 
 
-async def list_tenants(azure: Azure, request: Request) -> Response:
+async def list_tenants(azure: Azure, _request: Request) -> Response:
     """GET the tenants: the one."""
     tenant = azure.home.config.tenant_id
     return JSONResponse({"value": [{"id": f"/tenants/{tenant}", "tenantId": tenant, "displayName": "Local Azure"}]})
@@ -238,5 +238,6 @@ def _resource(cache: dict[str, Any]) -> dict[str, Any]:
 
 def _poll_headers(request: Request, operation: OperationRecord) -> dict[str, str]:
     version = request.query_params.get("api-version", "2024-11-01")
-    location = f"{base_url(request)}/subscriptions/{operation.subscription_id}/operationresults/{operation.id}?api-version={version}"
+    subscription = f"{base_url(request)}/subscriptions/{operation.subscription_id}"
+    location = f"{subscription}/operationresults/{operation.id}?api-version={version}"
     return {"Location": location, "Retry-After": "1"}
