@@ -179,7 +179,9 @@ class Carrier:
         value = decode(payload)
         commands = list(write_commands(key, value, self.target))
         if _elements(value) > ONE_TRANSACTION_ELEMENTS or len(payload) > BATCH_BYTES:
-            self._write_through_temporary(database, key, [list(write_commands(temporary_key(key), value, self.target))], at_ms)
+            self._write_through_temporary(
+                database, key, [list(write_commands(temporary_key(key), value, self.target))], at_ms
+            )
         else:
             expiry: list[Command] = [("PEXPIREAT", key, at_ms)] if at_ms else []
             self._transaction(database, key, [("DEL", key), *commands, *expiry])
@@ -213,7 +215,9 @@ class Carrier:
         self._transaction(database, key, [("RENAME", temporary, key), expiry])
 
     def _all(self, database: int, key: bytes, commands: Sequence[Command]) -> None:
-        for command, reply in zip(commands, self.target.execute([(key, command) for command in commands], database), strict=True):
+        for command, reply in zip(
+            commands, self.target.execute([(key, command) for command in commands], database), strict=True
+        ):
             if isinstance(reply, ReplyError):
                 raise explain(reply, self.target.address.url, str(command[0]))
 
@@ -232,7 +236,10 @@ class Carrier:
             at_ms = 0 if expires_at_ms == NO_EXPIRY else max(1, expires_at_ms + self.skew_ms)
             try:
                 self._write_through_temporary(
-                    database, key, copy_commands(self.source, database, key, kind, temporary_key(key), self.target), at_ms
+                    database,
+                    key,
+                    copy_commands(self.source, database, key, kind, temporary_key(key), self.target),
+                    at_ms,
                 )
             except ReplyError as error:
                 # It changed its type or went away while it was read.
@@ -240,10 +247,15 @@ class Carrier:
                     if attempt + 1 < _SETTLE_TRIES:
                         continue
                     raise CannotCarry(
-                        f"Key {key[:80]!r} in database {database} changed its type each time it was read; carry it again."
+                        f"Key {key[:80]!r} in database {database} changed its type each time it was read; "
+                        "carry it again."
                     ) from None
                 raise
-            if kind_and_length(self.source, database, key) == (kind, length) == kind_and_length(self.target, database, key):
+            if (
+                kind_and_length(self.source, database, key)
+                == (kind, length)
+                == kind_and_length(self.target, database, key)
+            ):
                 break
         else:
             report.unsettled.append((database, key))

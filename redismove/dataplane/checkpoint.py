@@ -43,10 +43,13 @@ class Checkpoint:
             content = json.loads(path.read_text())
             found, data = content["identity"], content["data"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointInvalid(f"{path} is not a readable checkpoint ({error}); remove it to begin anew.") from None
+            raise CheckpointInvalid(
+                f"{path} is not a readable checkpoint ({error}); remove it to begin anew."
+            ) from None
         if found != json.loads(json.dumps(identity)):
             raise CheckpointInvalid(
-                f"{path} belongs to another run ({found}, this is {identity}); give another file, or remove it to begin anew."
+                f"{path} belongs to another run ({found}, this is {identity}); "
+                "give another file, or remove it to begin anew."
             )
         self.data = data
         self.resumed = True

@@ -15,7 +15,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn, Self
 from urllib.parse import unquote, urlsplit
 
 import hiredis
@@ -110,7 +110,9 @@ class ServerAddress:
         parts = urlsplit(url)
         shown = f"{parts.scheme or '?'}://{parts.hostname or '?'}"
         if parts.scheme not in ("redis", "rediss"):
-            raise AddressInvalid(f"{shown} is not a Redis URL; write redis://host:port or, with TLS, rediss://host:port.")
+            raise AddressInvalid(
+                f"{shown} is not a Redis URL; write redis://host:port or, with TLS, rediss://host:port."
+            )
         if not parts.hostname:
             raise AddressInvalid(f"{shown} names no host; write {parts.scheme}://host:port.")
         if parts.path.strip("/") or parts.query:
@@ -162,7 +164,7 @@ def pack(commands: Iterable[Command]) -> Packed:
     for command in commands:
         if not parts:
             name = _name(command)
-        parts.append(hiredis.pack_command(tuple(command)))
+        parts.append(hiredis.pack_command(tuple(command)))  # type: ignore[arg-type] # its stub says 1-tuple
     return Packed(b"".join(parts), len(parts), name)
 
 
@@ -259,7 +261,8 @@ class Connection:
             raw.close()
             raise CertificateRejected(
                 f"{self.where} showed a certificate that is not accepted for {self.address.host} "
-                f"({error.verify_message}); use the name it was made for, or give its authority (ca_file, SSL_CERT_FILE)."
+                f"({error.verify_message}); "
+                "use the name it was made for, or give its authority (ca_file, SSL_CERT_FILE)."
             ) from None
         except (ssl.SSLError, ConnectionError) as error:
             raw.close()
@@ -269,7 +272,9 @@ class Connection:
             ) from None
         except TimeoutError:
             raw.close()
-            raise ServerTimeout(f"{self.where} did not finish the TLS handshake in time; check that the port is a TLS port.") from None
+            raise ServerTimeout(
+                f"{self.where} did not finish the TLS handshake in time; check that the port is a TLS port."
+            ) from None
         except OSError as error:
             raw.close()
             raise ConnectionRefused(f"{self.where} ended the TLS handshake ({error}); try again.") from None
@@ -297,7 +302,7 @@ class Connection:
         with contextlib.suppress(OSError):
             self._socket.close()
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -340,7 +345,7 @@ class Connection:
 
     def send(self, *command: Argument) -> None:
         """Send one command without reading (for subscriptions); read with `read_reply`."""
-        data = memoryview(hiredis.pack_command(tuple(command)))
+        data = memoryview(hiredis.pack_command(tuple(command)))  # type: ignore[arg-type] # its stub says 1-tuple
         deadline = time.monotonic() + self.timeout_s
         while data:
             sent = self._send_some(data)
@@ -377,7 +382,8 @@ class Connection:
             with contextlib.suppress(OSError):
                 self._socket.close()
         return ConnectionLost(
-            f"The connection to {self.where} ended ({self.closed_because}); check the server and the line, then run again."
+            f"The connection to {self.where} ended ({self.closed_because}); "
+            "check the server and the line, then run again."
         )
 
     def _gets(self) -> Reply:
@@ -392,8 +398,7 @@ class Connection:
         return _NOTHING if reply is False else reply
 
     def _send_some(self, data: memoryview) -> int:
-        if self.closed_because is not None:
-            raise self._lost(self.closed_because)
+        self.check_open()
         try:
             sent = self._socket.send(data[:_SEND_BYTES])
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
@@ -405,8 +410,7 @@ class Connection:
 
     def _receive(self) -> bool:
         """Take what the socket has into the reader; False when it has nothing now."""
-        if self.closed_because is not None:
-            raise self._lost(self.closed_because)
+        self.check_open()
         try:
             data = self._socket.recv(_RECEIVE_BYTES)
         except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -422,16 +426,27 @@ class Connection:
     def _wait(self, events: int, deadline: float) -> None:
         remaining_s = deadline - time.monotonic()
         if remaining_s <= 0:
-            raise self._timed_out()
+            self.give_up()
         poller = select.poll()
         poller.register(self._socket, events)
         poller.poll(remaining_s * 1000)
 
-    def _timed_out(self) -> ServerTimeout:
+    def give_up(self) -> NoReturn:
+        """Close it and raise `ServerTimeout`."""
         self.close()
-        return ServerTimeout(
+        raise ServerTimeout(
             f"{self.where} did not answer within {self.timeout_s:g} s; check its load and the line, then run again."
         )
+
+    def check_open(self) -> None:
+        """
+        Nothing, on an open connection.
+
+        Raises:
+            ConnectionLost: it was closed or has broken before.
+        """
+        if self.closed_because is not None:
+            raise self._lost(self.closed_because)
 
 
 class _Malformed(Exception):
@@ -461,41 +476,44 @@ def exchange(requests: Sequence[tuple[Connection, Packed]]) -> list[list[Reply]]
         ConnectionLost, ServerTimeout, ProtocolViolation.
     """
     results: list[list[Reply]] = [[] for _ in requests]
-    poller = select.poll()
     states: dict[int, _Exchange] = {}
     try:
         for result, (connection, packed) in zip(results, requests, strict=True):
-            if connection.closed_because is not None:
-                raise connection._lost(connection.closed_because)
-            if packed.replies == 0:
-                continue
-            state = _Exchange(connection, memoryview(packed.data), packed.replies, result)
-            state.push()
-            if state.pull():
-                continue
-            states[connection.fileno()] = state
-            poller.register(connection.fileno(), state.events())
-        while states:
-            timeout_s = max(state.connection.timeout_s for state in states.values())
-            ready = poller.poll(timeout_s * 1000)
-            if not ready:
-                raise next(iter(states.values())).connection._timed_out()
-            for descriptor, event in ready:
-                state = states[descriptor]
-                before = state.events()
-                if event & select.POLLOUT:
-                    state.push()
-                if state.pull():
-                    poller.unregister(descriptor)
-                    del states[descriptor]
-                elif state.events() != before:
-                    poller.modify(descriptor, state.events())
+            connection.check_open()
+            if packed.replies:
+                states[connection.fileno()] = _Exchange(connection, memoryview(packed.data), packed.replies, result)
+        _drive(states)
     except BaseException:
         # Replies that are still on their way would be taken for answers to the next command.
         for state in states.values():
             state.connection.close()
         raise
     return results
+
+
+def _drive(states: dict[int, _Exchange]) -> None:
+    """Send and receive until every state has its replies; the finished ones are taken out."""
+    poller = select.poll()
+    for descriptor, state in list(states.items()):
+        state.push()
+        if state.pull():
+            del states[descriptor]
+        else:
+            poller.register(descriptor, state.events())
+    while states:
+        ready = poller.poll(max(state.connection.timeout_s for state in states.values()) * 1000)
+        if not ready:
+            next(iter(states.values())).connection.give_up()
+        for descriptor, event in ready:
+            state = states[descriptor]
+            before = state.events()
+            if event & select.POLLOUT:
+                state.push()
+            if state.pull():
+                poller.unregister(descriptor)
+                del states[descriptor]
+            elif state.events() != before:
+                poller.modify(descriptor, state.events())
 
 
 class _Exchange:
@@ -613,7 +631,9 @@ class Server:
                 node_id = primary[2].decode() if len(primary) > 2 else ""
                 ranges.setdefault((where, int(primary[1]), node_id), []).append((int(first), int(last)))
             if not ranges:
-                failure = ServerNotReady(f"{host}:{port} is in cluster mode but serves no slot; finish the cluster first.")
+                failure = ServerNotReady(
+                    f"{host}:{port} is in cluster mode but serves no slot; finish the cluster first."
+                )
                 continue
             self.nodes = [
                 Node(where, node_port, node_id, tuple(sorted(slots)))
@@ -634,7 +654,8 @@ class Server:
         node = self._slot_nodes[slot_of(key)]
         if node is None:
             raise ServerNotReady(
-                f"{self.address.host}:{self.address.port}: slot {slot_of(key)} is served by nobody; mend the cluster first."
+                f"{self.address.host}:{self.address.port}: slot {slot_of(key)} is served by nobody; "
+                "mend the cluster first."
             )
         return node
 
@@ -676,14 +697,15 @@ class Server:
         for connection in self._connections.values():
             connection.close()
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Server({self.address.url}, {self.flavour} {'.'.join(map(str, self.version))}, {len(self.nodes)} primaries)"
+        version = ".".join(map(str, self.version))
+        return f"Server({self.address.url}, {self.flavour} {version}, {len(self.nodes)} primaries)"
 
     # -- questions ----------------------------------------------------------------------------------------------
 
@@ -793,29 +815,9 @@ class Server:
         todo: Sequence[int],
         results: list[Reply],
     ) -> tuple[list[int], list[tuple[int, str]], str]:
-        by_node: dict[Node, list[int]] = {}
         again: list[int] = []
         asked: list[tuple[int, str]] = []
-        reason = ""
-        for index in todo:
-            try:
-                by_node.setdefault(self.node_for(commands[index][0]), []).append(index)
-            except ServerNotReady as error:
-                again.append(index)
-                reason = str(error)
-        requests: list[tuple[Connection, Packed]] = []
-        owners: list[list[int]] = []
-        for node, indexes in by_node.items():
-            try:
-                connection = self.connection(node)
-            except DataPlaneError as error:
-                if isinstance(error, AuthenticationFailed | CertificateRejected):
-                    raise
-                again.extend(indexes)
-                reason = str(error)
-                continue
-            requests.append((connection, _join([packed[index] for index in indexes])))
-            owners.append(indexes)
+        requests, owners, reason = self._requests(commands, packed, todo, again)
         try:
             replies = exchange(requests)
         except (ConnectionLost, ServerTimeout) as error:
@@ -835,6 +837,35 @@ class Server:
                 else:
                     again.append(index)
         return sorted(again), asked, reason
+
+    def _requests(
+        self,
+        commands: Sequence[tuple[bytes, Command | Packed]],
+        packed: Sequence[Packed],
+        todo: Sequence[int],
+        again: list[int],
+    ) -> tuple[list[tuple[Connection, Packed]], list[list[int]], str]:
+        """Commands by node; those whose node cannot be reached now go to `again`, with a reason."""
+        by_node: dict[Node, list[int]] = {}
+        reason = ""
+        for index in todo:
+            try:
+                by_node.setdefault(self.node_for(commands[index][0]), []).append(index)
+            except ServerNotReady as error:
+                again.append(index)
+                reason = str(error)
+        requests: list[tuple[Connection, Packed]] = []
+        owners: list[list[int]] = []
+        for node, indexes in by_node.items():
+            try:
+                requests.append((self.connection(node), _join([packed[index] for index in indexes])))
+                owners.append(indexes)
+            except (AuthenticationFailed, CertificateRejected):
+                raise
+            except DataPlaneError as error:
+                again.extend(indexes)
+                reason = str(error)
+        return requests, owners, reason
 
     def _ask(self, where: str, packed: Packed) -> Reply:
         host, _, port = where.rpartition(":")

@@ -87,7 +87,7 @@ def explain(error: ReplyError, where: str, command: str) -> DataPlaneError:
     code = error.code
     if code in ("WRONGPASS", "NOAUTH") or "invalid password" in text or "without any password configured" in text:
         return AuthenticationFailed(
-            f"{where} refused the login ({text.split(',')[0][:80]}); "
+            f"{where} refused the login ({text.split(',', maxsplit=1)[0][:80]}); "
             "give the current access key, or the user name and its password, and try again."
         )
     if code == "READONLY":

@@ -46,7 +46,9 @@ def keyed(command: str, keys: Sequence[bytes]) -> bytes:
     return b"".join([b"%b%d\r\n%b\r\n" % (head, len(key), key) for key in keys])
 
 
-def read_states(requests: Sequence[tuple[Server, Sequence[bytes]]], database: int = 0, *, payloads: bool = True) -> list[States]:
+def read_states(
+    requests: Sequence[tuple[Server, Sequence[bytes]]], database: int = 0, *, payloads: bool = True
+) -> list[States]:
     """
     Read keys of several servers at the same time.
 

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 from redismove.dataplane.connect import pack, time_ms
 from redismove.dataplane.errors import CannotCarry, ReplyError, explain
 from redismove.dataplane.payload import Group, Pending, Stream, StreamId
-from redismove.dataplane.typed import chunked, field_expiry_commands, group_commands, has_field_expiries, set_id_commands
+from redismove.dataplane.typed import (
+    chunked,
+    field_expiry_commands,
+    group_commands,
+    has_field_expiries,
+    set_id_commands,
+)
 
 if TYPE_CHECKING:
     from redismove.dataplane.connect import Command, Reply, Server
@@ -37,7 +43,9 @@ def kind_and_length(server: Server, database: int, key: bytes) -> tuple[str, int
     if kind == "none":
         return kind, 0
     if kind not in LENGTH_COMMAND:
-        raise CannotCarry(f"Key {key[:80]!r} is of type {kind}, which has no commands known here; only RESTORE moves it.")
+        raise CannotCarry(
+            f"Key {key[:80]!r} is of type {kind}, which has no commands known here; only RESTORE moves it."
+        )
     try:
         return kind, ask(server, database, key, LENGTH_COMMAND[kind], key)
     except ReplyError as error:
@@ -72,10 +80,10 @@ def windows(server: Server, database: int, key: bytes, kind: str) -> Iterator[li
             if cursor == b"0":
                 return
     elif kind == "stream":
-        start = b"-"
-        while entries := ask(server, database, key, "XRANGE", key, start, "+", "COUNT", WINDOW_ELEMENTS):
+        first_id = b"-"
+        while entries := ask(server, database, key, "XRANGE", key, first_id, "+", "COUNT", WINDOW_ELEMENTS):
             yield [(entry_id, *pairs) for entry_id, pairs in entries]
-            start = _after(entries[-1][0])
+            first_id = _after(entries[-1][0])
 
 
 def _after(entry_id: bytes) -> bytes:
@@ -91,7 +99,9 @@ def field_expiries(server: Server, database: int, key: bytes, names: list[bytes]
     return {name: at_ms for name, at_ms in zip(names, times or [], strict=bool(times)) if at_ms >= 0}
 
 
-def copy_commands(source: Server, database: int, key: bytes, kind: str, into: bytes, target: Server) -> Iterator[list[Command]]:
+def copy_commands(  # noqa: PLR0917 - one value, from here to there
+    source: Server, database: int, key: bytes, kind: str, into: bytes, target: Server
+) -> Iterator[list[Command]]:
     """The commands that rebuild `key` of the source as `into`, window by window."""
     if kind == "stream":
         yield from _stream_commands(source, database, key, into, target)
@@ -121,7 +131,7 @@ def _stream_commands(source: Server, database: int, key: bytes, into: bytes, tar
     empty = True
     for window in windows(source, database, key, "stream"):
         commands: list[Command] = []
-        for entry in window:
+        for entry in (item for item in window if isinstance(item, tuple)):
             entry_id = parse_id(entry[0])
             while position < len(pending) and pending[position] < entry_id:
                 ghosts.append(pending[position])

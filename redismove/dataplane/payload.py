@@ -12,6 +12,7 @@ those of Redis' `rdb.c`, `ziplist.c`, `listpack.c`, `intset.c` and `t_stream.c`,
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Literal
@@ -146,54 +147,65 @@ def _decode(payload: bytes) -> Value:
     kind_byte = payload[0]
     version = int.from_bytes(payload[-FOOTER_BYTES : -FOOTER_BYTES + 2], "little")
     reader = _Reader(payload, 1)
-    if kind_byte == _STRING:
+    kind = KIND_OF_TYPE.get(kind_byte)
+    if kind == "string":
         return Value("string", string=reader.string())
-    if kind_byte in (_LIST, _SET):
-        items = [reader.string() for _ in range(reader.length())]
-        return Value("list" if kind_byte == _LIST else "set", items=items)
-    if kind_byte == _LIST_ZIPLIST:
-        return Value("list", items=ziplist(reader.string()))
-    if kind_byte == _LIST_QUICKLIST:
-        return Value("list", items=[item for _ in range(reader.length()) for item in ziplist(reader.string())])
-    if kind_byte == _LIST_QUICKLIST_2:
-        items = []
-        for _ in range(reader.length()):
-            plain = reader.length() == 1
-            node = reader.string()
-            items.extend([node] if plain else listpack(node))
-        return Value("list", items=items)
-    if kind_byte == _SET_INTSET:
-        return Value("set", items=_intset(reader.string()))
-    if kind_byte == _SET_LISTPACK:
-        return Value("set", items=listpack(reader.string()))
-    if kind_byte in (_ZSET, _ZSET_2):
-        scores = []
-        for _ in range(reader.length()):
-            member = reader.string()
-            scores.append((member, reader.double() if kind_byte == _ZSET_2 else reader.text_double()))
-        return Value("zset", scores=scores)
-    if kind_byte in (_ZSET_ZIPLIST, _ZSET_LISTPACK):
-        flat = (ziplist if kind_byte == _ZSET_ZIPLIST else listpack)(reader.string())
-        return Value("zset", scores=[(member, float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)])
-    if kind_byte in (_HASH_ZIPLIST, _HASH_LISTPACK):
-        flat = (ziplist if kind_byte == _HASH_ZIPLIST else listpack)(reader.string())
-        return Value("hash", fields=list(zip(flat[::2], flat[1::2], strict=True)))
-    if kind_byte == _HASH:
-        return Value("hash", fields=[(reader.string(), reader.string()) for _ in range(reader.length())])
-    if _HASH_TTL_PRE <= kind_byte <= _HASH_LISTPACK_TTL:
-        return _hash_with_expiries(kind_byte, version, reader)
-    if kind_byte in (_STREAM, _STREAM_2, _STREAM_3):
+    if kind in ("list", "set"):
+        return Value(kind, items=_items(kind_byte, reader))
+    if kind == "zset":
+        return Value("zset", scores=_scores(kind_byte, reader))
+    if kind == "hash":
+        if kind_byte >= _HASH_TTL_PRE:
+            return _hash_with_expiries(kind_byte, version, reader)
+        return Value("hash", fields=_fields(kind_byte, reader))
+    if kind == "stream":
         return Value("stream", stream=_stream(kind_byte, reader))
     raise PayloadUnreadable(
         f"RDB type {kind_byte} (a module's, or of a newer server) is not known here; it can only be moved by RESTORE."
     )
 
 
+def _items(kind_byte: int, reader: _Reader) -> list[bytes]:
+    if kind_byte in (_LIST, _SET):
+        return [reader.string() for _ in range(reader.length())]
+    if kind_byte == _LIST_ZIPLIST:
+        return ziplist(reader.string())
+    if kind_byte == _LIST_QUICKLIST:
+        return [item for _ in range(reader.length()) for item in ziplist(reader.string())]
+    if kind_byte == _SET_INTSET:
+        return _intset(reader.string())
+    if kind_byte == _SET_LISTPACK:
+        return listpack(reader.string())
+    items: list[bytes] = []
+    for _ in range(reader.length()):
+        plain = reader.length() == 1
+        node = reader.string()
+        items.extend([node] if plain else listpack(node))
+    return items
+
+
+def _scores(kind_byte: int, reader: _Reader) -> list[tuple[bytes, float]]:
+    if kind_byte in (_ZSET_ZIPLIST, _ZSET_LISTPACK):
+        flat = (ziplist if kind_byte == _ZSET_ZIPLIST else listpack)(reader.string())
+        return [(member, float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
+    read_score = reader.double if kind_byte == _ZSET_2 else reader.text_double
+    return [(reader.string(), read_score()) for _ in range(reader.length())]
+
+
+def _fields(kind_byte: int, reader: _Reader) -> list[tuple[bytes, bytes]]:
+    if kind_byte == _HASH:
+        return [(reader.string(), reader.string()) for _ in range(reader.length())]
+    flat = (ziplist if kind_byte == _HASH_ZIPLIST else listpack)(reader.string())
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
 def _hash_with_expiries(kind_byte: int, version: int, reader: _Reader) -> Value:
     value = Value("hash")
     if version >= _VALKEY_VERSIONS:
         if kind_byte != _VALKEY_HASH_TTL:
-            raise PayloadUnreadable(f"RDB type {kind_byte} of Valkey is not known here; it can only be moved by RESTORE.")
+            raise PayloadUnreadable(
+                f"RDB type {kind_byte} of Valkey is not known here; it can only be moved by RESTORE."
+            )
         for _ in range(reader.length()):
             name, content = reader.string(), reader.string()
             expires_at_ms = struct.unpack("<q", reader.raw(8))[0]
@@ -258,7 +270,11 @@ def _stream_node(base_ms: int, base_sequence: int, items: list[bytes]) -> list[t
         entry_id = (base_ms + int(items[position + 1]), base_sequence + int(items[position + 2]))
         position += 3
         if flags & 2:
-            pairs = [part for name, value in zip(names, items[position : position + named], strict=True) for part in (name, value)]
+            pairs = [
+                part
+                for name, value in zip(names, items[position : position + named], strict=True)
+                for part in (name, value)
+            ]
             position += named
         else:
             count = int(items[position])
@@ -576,7 +592,8 @@ def differs_in(one: Value, other: Value) -> str | None:
         return _map_difference("hash", "fields", "value", dict(one.fields), dict(other.fields)) or _map_difference(
             "hash", "fields with an expiry", "field expiry", one.field_expires_at_ms, other.field_expires_at_ms
         )
-    assert one.stream is not None and other.stream is not None
+    assert one.stream is not None
+    assert other.stream is not None
     return _stream_difference(one.stream, other.stream)
 
 
@@ -591,7 +608,9 @@ def _sides(kind: str, what: str, only_one: int, only_other: int) -> str:
     return f"{kind}: {only_one} {what} only in the source, {only_other} only in the target"
 
 
-def _map_difference(kind: str, what: str, value: str, mine: dict[bytes, object], theirs: dict[bytes, object]) -> str | None:
+def _map_difference(
+    kind: str, what: str, value: str, mine: Mapping[bytes, object], theirs: Mapping[bytes, object]
+) -> str | None:
     if mine == theirs:
         return None
     if mine.keys() != theirs.keys():

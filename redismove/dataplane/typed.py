@@ -22,9 +22,7 @@ BYTES_PER_COMMAND = 1 << 20
 
 def score_text(score: float) -> bytes:
     """A score as text that reads back to the same double."""
-    if score != score or score in (float("inf"), float("-inf")):
-        return {float("inf"): b"inf", float("-inf"): b"-inf"}.get(score, b"nan")
-    return b"%.17g" % score
+    return b"%.17g" % score  # writes "inf" and "-inf" as Redis reads them
 
 
 def id_text(stream_id: StreamId) -> bytes:
@@ -88,9 +86,11 @@ def field_expiry_commands(key: bytes, expires_at_ms: dict[bytes, int], target: S
     if not expires_at_ms:
         return
     if not has_field_expiries(target):
+        version = ".".join(map(str, target.version))
         raise CannotCarry(
-            f"Key {key[:80]!r} has hash fields with an expiry of their own, which {target.address.host}:{target.address.port} "
-            f"({target.flavour} {'.'.join(map(str, target.version))}) does not know; use a target of Redis 7.4 or later."
+            f"Key {key[:80]!r} has hash fields with an expiry of their own, which "
+            f"{target.address.host}:{target.address.port} ({target.flavour} {version}) does not know; "
+            "use a target of Redis 7.4 or later."
         )
     for name, at_ms in expires_at_ms.items():
         yield ("HPEXPIREAT", key, at_ms, "FIELDS", 1, name)

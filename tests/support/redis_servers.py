@@ -25,7 +25,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from redismove.dataplane.connect import Connection, ServerAddress
-from redismove.dataplane.errors import DataPlaneError
+from redismove.dataplane.errors import CertificateRejected, DataPlaneError
 
 ROOT = Path(__file__).resolve().parents[2]
 START_DEADLINE_S = 20.0
@@ -182,13 +182,17 @@ def start_redis(
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)
     address = ServerAddress("127.0.0.1", port, tls=tls is not None, ca_file=str(tls.authority) if tls else None)
-    server = RedisProcess(kind, port, folder, process, address.with_password(password) if password else address, log=log)
+    server = RedisProcess(
+        kind, port, folder, process, address.with_password(password) if password else address, log=log
+    )
     deadline = time.monotonic() + START_DEADLINE_S
     while True:
         try:
             with Connection(server.address, connect_timeout_s=2) as connection:
                 if connection.call("PING") == b"PONG":
                     return server
+        except CertificateRejected:
+            return server  # it answers, with a certificate that the test wants refused
         except DataPlaneError as error:
             if process.poll() is not None or time.monotonic() > deadline:
                 text = server.output()
@@ -272,7 +276,9 @@ def redis_cluster(
                 _until(lambda c=connection, p=primary: p in c.call("CLUSTER", "NODES"), "the replica knows its primary")
                 connection.call("CLUSTER", "REPLICATE", primary)
             for connection in connections[shards:]:
-                _until(lambda c=connection: b"master_link_status:up" in c.call("INFO", "replication"), "replication is up")
+                _until(
+                    lambda c=connection: b"master_link_status:up" in c.call("INFO", "replication"), "replication is up"
+                )
             _until(
                 lambda: all(len(connection.call("CLUSTER", "SLOTS")) == shards for connection in connections),
                 "every node knows who serves which slot",
@@ -294,7 +300,9 @@ class TlsFiles:
     key: Path
 
 
-def make_tls(folder: Path, *, names: Sequence[str] = ("localhost",), addresses: Sequence[str] = ("127.0.0.1",)) -> TlsFiles:
+def make_tls(
+    folder: Path, *, names: Sequence[str] = ("localhost",), addresses: Sequence[str] = ("127.0.0.1",)
+) -> TlsFiles:
     """Make an authority and a certificate for names and addresses, valid for a day."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization

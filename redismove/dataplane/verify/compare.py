@@ -13,6 +13,7 @@ from redismove.dataplane.keys import NO_EXPIRY, NO_KEY, keyed, read_states
 from redismove.dataplane.parts import LENGTH_COMMAND, field_expiries, kind_and_length, stream_rest, windows
 from redismove.dataplane.payload import (
     ElementSum,
+    Stream,
     Value,
     add_stream_rest,
     decode,
@@ -67,7 +68,11 @@ class Pair:
         for server in (source, target):
             for node in server.nodes:
                 used_bytes = int(server.info("memory", node).get("used_memory", "0"))
-                keys = int(server.connection(node, 0).call("DBSIZE")) if server.clustered else sum(server.databases().values())
+                keys = (
+                    int(server.connection(node, 0).call("DBSIZE"))
+                    if server.clustered
+                    else sum(server.databases().values())
+                )
                 if keys and used_bytes / keys > PROBE_ABOVE_BYTES_PER_KEY:
                     pair.probe = True
         return pair
@@ -178,7 +183,9 @@ def _compare_outlines(pair: Pair, database: int, keys: Sequence[bytes], outcome:
             outcome.differences.append(Difference(database, key, "type", f"type: {kind} / {other_kind}"))
         elif length != other_length:
             outcome.differences.append(Difference(database, key, "value", f"{kind}: length {length} / {other_length}"))
-        elif reason := _expiry_reason(pair, expires_at_ms, other_expires_at_ms, states[0].slack_ms + states[1].slack_ms):
+        elif reason := _expiry_reason(
+            pair, expires_at_ms, other_expires_at_ms, states[0].slack_ms + states[1].slack_ms
+        ):
             outcome.differences.append(Difference(database, key, "expiry", reason))
         elif digests and kind != "none":
             outcome.digests.append(_key_digest(database, key, kind.encode(), b"%d" % length, _flag(expires_at_ms)))
@@ -230,30 +237,31 @@ def _compare_values(pair: Pair, database: int, keys: Sequence[bytes], outcome: O
             if payload is not other_payload:
                 outcome.differences.append(_missing(database, key, payload is not None))
             continue
-        value: Value | None = None
-        if not surely_equal(payload, other_payload):
-            kind, other_kind = kind_of(payload), kind_of(other_payload)
-            if kind is not None and other_kind is not None and kind != other_kind:
-                outcome.differences.append(Difference(database, key, "type", f"type: {kind} / {other_kind}"))
-                continue
-            try:
-                value = decode(payload)
-                reason = differs_in(value, decode(other_payload))
-            except PayloadUnreadable:
-                reason = "value: other bytes, and of a type that cannot be read here"
-            if reason:
-                outcome.differences.append(Difference(database, key, "value", reason))
-                continue
-        if reason := _expiry_reason(pair, expires_at_ms, other_expires_at_ms, slack_ms):
+        found = _payload_difference(payload, other_payload)
+        if found:
+            outcome.differences.append(Difference(database, key, *found))
+        elif reason := _expiry_reason(pair, expires_at_ms, other_expires_at_ms, slack_ms):
             outcome.differences.append(Difference(database, key, "expiry", reason))
-            continue
-        if digests:
-            outcome.digests.append(_key_digest(database, key, _value_digest(payload, value), _flag(expires_at_ms)))
+        elif digests:
+            outcome.digests.append(_key_digest(database, key, _value_digest(payload), _flag(expires_at_ms)))
 
 
-def _value_digest(payload: bytes, value: Value | None) -> bytes:
+def _payload_difference(payload: bytes, other: bytes) -> tuple[Literal["type", "value"], str] | None:
+    if surely_equal(payload, other):
+        return None
+    kind, other_kind = kind_of(payload), kind_of(other)
+    if kind is not None and other_kind is not None and kind != other_kind:
+        return "type", f"type: {kind} / {other_kind}"
     try:
-        return digest(value or decode(payload))
+        reason = differs_in(decode(payload), decode(other))
+    except PayloadUnreadable:
+        reason = "value: other bytes, and of a type that cannot be read here"
+    return ("value", reason) if reason else None
+
+
+def _value_digest(payload: bytes) -> bytes:
+    try:
+        return digest(decode(payload))
     except PayloadUnreadable:
         return payload[:-10]
 
@@ -282,26 +290,10 @@ def _compare_in_parts(pair: Pair, database: int, key: bytes, outcome: Outcome, d
     if length != other_length:
         outcome.differences.append(Difference(database, key, "value", f"{kind}: length {length} / {other_length}"))
         return
-    if kind in ("string", "list", "stream"):
-        for window, other_window in zip_longest(windows(source, database, key, kind), windows(target, database, key, kind)):
-            if window != other_window:
-                outcome.differences.append(Difference(database, key, "value", f"{kind}: content differs"))
-                return
-        mine = b""
-        if kind == "stream":
-            rests = [stream_rest(server, database, key) for server in (source, target)]
-            reason = differs_in(Value("stream", stream=_near(rests[0], rests[1])), Value("stream", stream=rests[1]))
-            if reason:
-                outcome.differences.append(Difference(database, key, "value", reason))
-                return
-            total = ElementSum()
-            add_stream_rest(total, rests[1])
-            mine = total.digest("stream")
-    else:
-        mine, other = (_sum_in_parts(server, database, key, kind) for server in (source, target))
-        if mine != other:
-            outcome.differences.append(Difference(database, key, "value", f"{kind}: content differs"))
-            return
+    reason, mine = _parts_difference(pair, database, key, kind)
+    if reason:
+        outcome.differences.append(Difference(database, key, "value", reason))
+        return
     states = read_states([(source, [key]), (target, [key])], database, payloads=False)
     expiries = [state.expires_at_ms[0] for state in states]
     reason = _expiry_reason(pair, expiries[0], expiries[1], sum(state.slack_ms for state in states))
@@ -311,7 +303,26 @@ def _compare_in_parts(pair: Pair, database: int, key: bytes, outcome: Outcome, d
         outcome.digests.append(_key_digest(database, key, kind.encode(), b"%d" % length, mine, _flag(expiries[0])))
 
 
-def _near(one, other):  # type: ignore[no-untyped-def]
+def _parts_difference(pair: Pair, database: int, key: bytes, kind: str) -> tuple[str | None, bytes]:
+    """What differs in a big value, and a digest of it where the type gives one."""
+    source, target = pair.source, pair.target
+    if kind in ("set", "zset", "hash"):
+        mine, theirs = (_sum_in_parts(server, database, key, kind) for server in (source, target))
+        return (None if mine == theirs else f"{kind}: content differs"), mine
+    pieces = (windows(server, database, key, kind) for server in (source, target))
+    if any(window != other for window, other in zip_longest(*pieces)):
+        return f"{kind}: content differs", b""
+    if kind != "stream":
+        return None, b""
+    mine_rest, their_rest = (stream_rest(server, database, key) for server in (source, target))
+    _align_delivery_times(mine_rest, their_rest)
+    total = ElementSum()
+    add_stream_rest(total, their_rest)
+    reason = differs_in(Value("stream", stream=mine_rest), Value("stream", stream=their_rest))
+    return reason, total.digest("stream")
+
+
+def _align_delivery_times(one: Stream, other: Stream) -> None:
     """Delivery times come from idle times here and are exact to a ms or two: take those as equal."""
     peers = {group.name: group for group in other.groups}
     for group in one.groups:
@@ -320,7 +331,6 @@ def _near(one, other):  # type: ignore[no-untyped-def]
             match = peer.pending.get(pending_id) if peer else None
             if match is not None and abs(match.delivered_at_ms - pending.delivered_at_ms) <= 2 * TOLERANCE_MS:
                 pending.delivered_at_ms = match.delivered_at_ms
-    return one
 
 
 def _sum_in_parts(server: Server, database: int, key: bytes, kind: str) -> bytes:
@@ -331,14 +341,15 @@ def _sum_in_parts(server: Server, database: int, key: bytes, kind: str) -> bytes
         elements = [element for element in window if isinstance(element, tuple)]
         expiries = field_expiries(server, database, key, [element[0] for element in elements]) if kind == "hash" else {}
         for element in elements:
+            exact = element
             if kind == "zset":
-                element = (element[0], score_bytes(float(element[1])))
+                exact = (element[0], score_bytes(float(element[1])))
             elif element[0] in expiries:
-                element = (*element, b"%d" % expiries[element[0]])
-            mark = hash(element)
+                exact = (*element, b"%d" % expiries[element[0]])
+            mark = hash(exact)
             if mark not in seen:
                 seen.add(mark)
-                total.add(*element)
+                total.add(*exact)
     return total.digest(kind)  # type: ignore[arg-type]
 
 
@@ -359,7 +370,8 @@ def compare_keys(
     The differences among some keys, each with its reason.
 
     Args:
-        source, target: open servers; only read.
+        source: an open server; only read.
+        target: the other one; only read.
         database: on both.
         keys: from either side.
         depth: `keys`, `values` or `full`.
@@ -407,7 +419,8 @@ def differences(
     different. A key may come twice. Only reads. The quick primitive of the cut-over's repair pass.
 
     Args:
-        source, target: open servers.
+        source: an open server.
+        target: the other one.
         tolerance_ms: how far absolute expiries may be apart.
         databases: only these; None means all in use on either side.
     """
@@ -423,4 +436,14 @@ def differences(
                     yield database, difference.key
 
 
-__all__ = ["NO_EXPIRY", "NO_KEY", "Depth", "Difference", "Outcome", "Pair", "compare_batch", "compare_keys", "differences"]
+__all__ = [
+    "NO_EXPIRY",
+    "NO_KEY",
+    "Depth",
+    "Difference",
+    "Outcome",
+    "Pair",
+    "compare_batch",
+    "compare_keys",
+    "differences",
+]

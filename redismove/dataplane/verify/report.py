@@ -114,7 +114,8 @@ class VerifyReport:
             )
         parts = [f"{self.counts[kind]} {kind.replace('_', ' ')}" for kind in KINDS if self.counts[kind]]
         state = "different" if self.different else "not finished"
-        return f"{state}: {self.counts['compared']} keys compared at depth {self.depth}; {', '.join(parts) or '; '.join(self.notes)}"
+        found = ", ".join(parts) or "; ".join(self.notes)
+        return f"{state}: {self.counts['compared']} keys compared at depth {self.depth}; {found}"
 
 
 def printable(key: bytes) -> str:
@@ -128,7 +129,9 @@ def sign(depth: Depth, databases: dict[int, dict[str, int]], sums: dict[int, int
     """SHA-256 over what was compared."""
     content = {
         "depth": depth,
-        "databases": {str(number): databases[number] for number in sorted(databases) if any(databases[number].values())},
+        "databases": {
+            str(number): databases[number] for number in sorted(databases) if any(databases[number].values())
+        },
         "digests": {str(number): f"{sums[number]:032x}" for number in sorted(sums) if sums[number]},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -52,7 +52,8 @@ def verify(
     all keys, later rounds only what differed, so that it converges under live traffic.
 
     Args:
-        source, target: open servers (single or clusters, of any size each).
+        source: an open server, single or a cluster; only read.
+        target: the other one, single or a cluster of any size; only read.
         depth: `keys` (there or not), `values` (type, length, expiry), `full` (each value by content).
         rounds: at most so many; at least 2 when something differs.
         tolerance_ms: how far absolute expiries may be apart.
@@ -74,7 +75,7 @@ class _OutOfTime(Exception):
 
 
 class _Run:
-    def __init__(
+    def __init__(  # noqa: PLR0917 - `verify` names them
         self,
         source: Server,
         target: Server,
@@ -154,7 +155,9 @@ class _Run:
         except _OutOfTime:
             complete = False
             self._save(now=True)
-            self.notes.append(f"the time limit ended it in round {self.round}, after {self.scanned} keys of about {self.expected}")
+            self.notes.append(
+                f"the time limit ended it in round {self.round}, after {self.scanned} keys of about {self.expected}"
+            )
         except BaseException:
             self._save(now=True)
             raise
