@@ -381,7 +381,9 @@ class EndpointWatcher:
             stamp = self._store.stamp()
             if self._document is None or stamp is None or stamp != self._stamp:
                 document = self._store.read()
-                if document.state == "hold" and (self._held_since is None or self._held_since[0] != document.generation):
+                if document.state == "hold" and (
+                    self._held_since is None or self._held_since[0] != document.generation
+                ):
                     self._held_since = (document.generation, now)
                 self._document, self._stamp = document, stamp
             self._looked_at = now

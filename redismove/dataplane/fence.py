@@ -177,13 +177,3 @@ def cut_foreign(
             if not until_alone:
                 break
     return result
-
-
-def rotate_keys(keys: KeyRotation, *, used: KeyName = "Primary") -> dict[str, str]:
-    """
-    Change both access keys, the one that nobody is said to use first, and return the new ones by name.
-
-    The order matters to our own connections where a service cuts those of a changed key.
-    """
-    unused: KeyName = "Secondary" if used == "Primary" else "Primary"
-    return {unused: keys.regenerate(unused), used: keys.regenerate(used)}

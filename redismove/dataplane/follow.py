@@ -335,7 +335,10 @@ class SourceState:
             if clustered:
                 cluster = (parse_info(replies[3]).get("cluster_current_epoch"), repr(replies[4]))
             nodes[(connection.host, connection.port)] = NodeState(
-                run_id=server.get("run_id", ""), role=replication.get("role", ""), flushes=_flushes(stats), cluster=cluster
+                run_id=server.get("run_id", ""),
+                role=replication.get("role", ""),
+                flushes=_flushes(stats),
+                cluster=cluster,
             )
         return cls(nodes)
 

@@ -10,7 +10,7 @@ asked for it. Redis 6.0 knows no mode and would hold our own reads too.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from redismove.dataplane.connect import Connection, exchange, pack
 from redismove.dataplane.errors import DataPlaneError, ReplyError, explain
@@ -50,13 +50,13 @@ def pause_in_force(connection: Connection, *, patience_s: float = 0.05) -> bool:
 
 class WritePause:
     """
-    A pause of all writes at the primaries behind *connections*.
+    A pause of all writes at the primaries that *connections* returns one connection to, each.
 
     Attributes:
         began_at: monotonic time before the first PAUSE was sent; 0 before that.
     """
 
-    def __init__(self, connections: Sequence[Connection]) -> None:
+    def __init__(self, connections: Callable[[], Sequence[Connection]]) -> None:
         self._connections = connections
         self.began_at = 0.0
         self._ends_at = 0.0
@@ -90,16 +90,11 @@ class WritePause:
         """How long the pause lasts at the least, in seconds."""
         return self._ends_at - time.monotonic()
 
-    def end(self) -> None:
-        """Let the writes go on. What waits is run."""
-        for connection in self._connections:
-            connection.call("CLIENT", "UNPAUSE")
-
     def _send(self, pause_ms: int) -> None:
         # To all at once: the first primary's writers wait until the last one holds.
         command = pack([("CLIENT", "PAUSE", pause_ms, "WRITE")])
-        for connection, (reply,) in zip(
-            self._connections, exchange([(connection, command) for connection in self._connections]), strict=True
-        ):
+        connections = self._connections()
+        replies = exchange([(connection, command) for connection in connections])
+        for connection, (reply,) in zip(connections, replies, strict=True):
             if isinstance(reply, ReplyError):
                 raise HoldFailed(str(explain(reply, connection.where, "CLIENT PAUSE WRITE")))

@@ -1,0 +1,315 @@
+"""
+A Redis client for applications that follows the Endpoint: the same calls before, during and after a cut-over.
+
+    redis = follow_endpoint("/run/cache/endpoint.json", credentials)
+    redis.set("name", "value")
+
+What it promises: while the Endpoint says "hold" a command waits, for a bounded time; after the switch it goes to the new
+cache; a command that surely was not executed (no connection, refused login, a server that refused it whole) is tried
+again; a command whose outcome is unknown is never repeated unless its name was given as repeatable. So a cut-over
+that gives its notice costs the application a short wait and no error.
+
+What it does not: `pubsub()` and `connection_pool` belong to the cache of the moment and end with it, and `WATCH` is refused,
+because a transaction cannot span two caches.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.commands import CoreCommands
+from redis.connection import Connection, ConnectionPool, SSLConnection
+from redis.credentials import CredentialProvider
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,  # noqa: A004  redis-py's own name
+    MasterDownError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    TimeoutError,  # noqa: A004  redis-py's own name
+)
+from redis.retry import Retry
+
+from redismove.endpoint import Endpoint, EndpointEntry, EndpointStore, EndpointWatcher, FileEndpointStore
+from redismove.errors import RedismoveError
+
+Credentials = Callable[[str], tuple[str | None, str]]
+"""Returns user name (None with an access key) and password for a cache's resource id; asked again after a refusal."""
+
+READS: Final = frozenset(
+    "BITCOUNT BITPOS DBSIZE DUMP EXISTS EXPIRETIME GEOPOS GEOSEARCH GET GETBIT GETRANGE HEXISTS HGET HGETALL HKEYS HLEN HMGET "
+    "HSTRLEN HVALS INFO KEYS LINDEX LLEN LPOS LRANGE MGET PEXPIRETIME PING PTTL SCARD SDIFF SINTER SISMEMBER SMEMBERS SMISMEMBER "
+    "SRANDMEMBER STRLEN SUNION TTL TYPE XINFO XLEN XPENDING XRANGE XREVRANGE ZCARD ZCOUNT ZRANGE ZRANK ZREVRANK ZSCORE".split()
+)
+"""Commands that may be run twice without harm."""
+
+_REFUSED_WHOLE = (ReadOnlyError, BusyLoadingError, MasterDownError)
+"""Error replies by which a server says that it ran nothing."""
+
+_Result = TypeVar("_Result")
+
+
+class CannotFollow(RedismoveError):
+    """Something that has no meaning on a connection that may change its cache."""
+
+
+class _NeverSent:
+    """Marks the errors of connecting and logging in: no command of the caller had been sent by then."""
+
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
+        except (RedisError, OSError) as error:
+            error.surely_not_executed = True  # type: ignore[union-attr]
+            raise
+
+
+class _PlainConnection(_NeverSent, Connection):
+    """A connection that tells an unsent command from one of unknown outcome."""
+
+
+class _TLSConnection(_NeverSent, SSLConnection):
+    """The same over TLS."""
+
+
+class _CachedCredentials(CredentialProvider):
+    """Asks the application's callable once, and again after a refusal."""
+
+    def __init__(self, ask: Credentials, resource_id: str) -> None:
+        self._ask = ask
+        self._resource_id = resource_id
+        self._known: tuple[str | None, str] | None = None
+        self._lock = threading.Lock()
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        with self._lock:
+            if self._known is None:
+                self._known = self._ask(self._resource_id)
+            user, password = self._known
+        return (user, password) if user else (password,)
+
+    def forget(self) -> None:
+        with self._lock:
+            self._known = None
+
+
+class _Cache:
+    """The client for one cache, as the Endpoint named it."""
+
+    def __init__(self, entry: EndpointEntry, credentials: Credentials, options: dict[str, Any]) -> None:
+        self.entry = entry
+        self.credentials = _CachedCredentials(credentials, entry.resource_id)
+        arguments = {
+            # redis-py repeats commands by itself otherwise, also those whose outcome is unknown.
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            **options,
+            "credential_provider": self.credentials,
+            "connection_class": _TLSConnection if entry.tls else _PlainConnection,
+        }
+        if entry.tls and "ssl_ca_certs" not in options and (authorities := os.environ.get("SSL_CERT_FILE")):
+            arguments["ssl_ca_certs"] = authorities
+        self.client: redis.Redis | RedisCluster
+        if entry.clustered:
+            arguments.pop("db", None)
+            if entry.tls:
+                # Nodes announce themselves as addresses; the certificate holds for the cache's name, which all answer to.
+                arguments["address_remap"] = lambda node: (entry.host, node[1])
+            # Only made from a URL does the cluster's client take a class of connections (TLS is the class's affair).
+            self.client = RedisCluster(url=f"redis://{entry.host}:{entry.port}", **arguments)
+        else:
+            self.client = redis.Redis(connection_pool=ConnectionPool(host=entry.host, port=entry.port, **arguments))
+
+    def drop_idle(self) -> None:
+        """Close what is not in use; what is comes back and is closed by the next call."""
+        if isinstance(self.client, RedisCluster):
+            for node in self.client.get_nodes():
+                if node.redis_connection is not None:
+                    node.redis_connection.connection_pool.disconnect(inuse_connections=False)
+        else:
+            self.client.connection_pool.disconnect(inuse_connections=False)
+
+
+class EndpointRedis(CoreCommands):
+    """
+    A redis-py client, synchronous and safe between threads, that follows an Endpoint.
+
+    Args:
+        store: where the Endpoint is.
+        credentials: user name and password for a resource id; see `Credentials`.
+        poll_s: how old the Endpoint may be when a command is sent, in seconds; below the notice that a cut-over gives.
+        patience_s: how long one command may wait in all, for a hold to end or for a cache to take the connection.
+        repeatable: names of commands that may be run again when their outcome is unknown; the plain reads by default.
+        options: further arguments of `redis.Redis` / `redis.RedisCluster` (`db`, `decode_responses`, `socket_timeout` ...).
+    """
+
+    def __init__(
+        self,
+        store: EndpointStore,
+        credentials: Credentials,
+        *,
+        poll_s: float = 0.005,
+        patience_s: float = 30.0,
+        repeatable: Collection[str] = READS,
+        **options: Any,
+    ) -> None:
+        self._watcher = EndpointWatcher(store, poll_s=poll_s)
+        self._credentials = credentials
+        self._patience_s = patience_s
+        self._repeatable = frozenset(name.upper() for name in repeatable)
+        self._options = options
+        self._lock = threading.Lock()
+        self._cache: _Cache | None = None
+
+    # -- what the command methods of redis-py need ----------------------------------------------------------------
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Run one command on the cache that the Endpoint names."""
+        name = str(args[0].decode() if isinstance(args[0], bytes) else args[0]).split(" ", 1)[0].upper()
+        if name == "WATCH":
+            raise CannotFollow("WATCH cannot span a change of caches; use a Lua script or a plain MULTI pipeline")
+        return self._run(lambda client: client.execute_command(*args, **options), repeat=name in self._repeatable)
+
+    def pipeline(self, transaction: bool = True) -> EndpointPipeline:
+        """Return a pipeline: its commands are sent together, to one cache."""
+        return EndpointPipeline(self, transaction=transaction)
+
+    def pubsub(self, **options: Any) -> Any:
+        """Return redis-py's PubSub on the cache of this moment; subscribe again after a switch."""
+        return self._current().client.pubsub(**options)
+
+    @property
+    def connection_pool(self) -> Any:
+        """The pool of the cache of this moment (redis-py's scripts ask it for the encoding)."""
+        return self._current().client.connection_pool
+
+    def get_encoder(self) -> Any:
+        """Return how arguments are encoded."""
+        return self._current().client.get_encoder()
+
+    # -- following ------------------------------------------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The Endpoint as this client believes it to be now."""
+        return self._watcher.current()
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            cache, self._cache = self._cache, None
+        if cache is not None:
+            cache.client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _current(self) -> _Cache:
+        entry = self._watcher.wait_until_open(self._patience_s).entry
+        cache = self._cache
+        if cache is not None and cache.entry == entry:
+            return cache
+        with self._lock:
+            if self._cache is None or self._cache.entry != entry:
+                old, self._cache = self._cache, _Cache(entry, self._credentials, self._options)
+                if old is not None:
+                    old.drop_idle()
+            return self._cache
+
+    def _run(self, send: Callable[[Any], _Result], *, repeat: bool) -> _Result:
+        deadline = time.monotonic() + self._patience_s
+        wait_s = 0.002
+        while True:
+            cache: _Cache | None = None
+            built = False
+            try:
+                cache = self._current()
+                built = True
+                return send(cache.client)
+            except (
+                ConnectionError,
+                TimeoutError,
+                AuthenticationError,
+                RedisClusterException,
+                *_REFUSED_WHOLE,
+            ) as error:
+                # A cluster's client reads the slots when it is made; no command was sent by then.
+                unsent = not built or isinstance(error, _REFUSED_WHOLE) or getattr(error, "surely_not_executed", False)
+                if not (unsent or repeat) or time.monotonic() >= deadline:
+                    raise
+                if isinstance(error, AuthenticationError) and cache is not None:
+                    cache.credentials.forget()
+                self._watcher.refresh()
+            finally:
+                if cache is not None and cache is not self._cache:
+                    cache.drop_idle()
+            # Until the Endpoint moves on or the cache takes us: there is nothing to be told by.
+            time.sleep(wait_s)
+            wait_s = min(wait_s * 2, 0.25)
+
+
+class EndpointPipeline(CoreCommands):
+    """
+    Commands sent together by `execute`, to one cache; with *transaction* inside MULTI and EXEC.
+
+    Sent again as a whole when surely nothing of it was executed, else never.
+    """
+
+    def __init__(self, owner: EndpointRedis, *, transaction: bool) -> None:
+        self._owner = owner
+        self._transaction = transaction
+        self._commands: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def execute_command(self, *args: Any, **options: Any) -> Self:
+        """Add a command."""
+        if str(args[0]).upper() == "WATCH":
+            raise CannotFollow("WATCH cannot span a change of caches; use a Lua script or a plain MULTI pipeline")
+        self._commands.append((args, options))
+        return self
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Send the commands and return their replies, in order."""
+        commands, self._commands = self._commands, []
+
+        def send(client: Any) -> list[Any]:
+            with client.pipeline(transaction=self._transaction) as pipeline:
+                for args, options in commands:
+                    pipeline.execute_command(*args, **options)
+                return list(pipeline.execute(raise_on_error))
+
+        return self._owner._run(send, repeat=False) if commands else []
+
+    def reset(self) -> None:
+        """Forget the commands that were added."""
+        self._commands = []
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.reset()
+
+
+def follow_endpoint(path: str | os.PathLike[str], credentials: Credentials, **options: Any) -> EndpointRedis:
+    """Return a client that follows the Endpoint in the file *path*; *options* as for `EndpointRedis`."""
+    return EndpointRedis(FileEndpointStore(path), credentials, **options)
