@@ -26,13 +26,6 @@ class NotKnownYet(Exception):
 class _NotKnown:
     """A value not known yet. Comparing it, testing it or looking inside raises `NotKnownYet`."""
 
-    _instance: _NotKnown | None = None
-
-    def __new__(cls) -> typing.Self:
-        if cls._instance is None:
-            cls._instance = super().__new__(cls)
-        return cls._instance
-
     def __repr__(self) -> str:
         return "<not known yet>"
 
@@ -42,11 +35,11 @@ class _NotKnown:
     def _refuse(self, *_: object) -> NoReturn:
         raise NotKnownYet("a value is not known yet in this preview")
 
-    __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __len__ = __iter__ = _refuse  # type: ignore[assignment]
-    __contains__ = __getitem__ = __add__ = __radd__ = __sub__ = __rsub__ = __int__ = __float__ = _refuse  # type: ignore[assignment]
-    __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __neg__ = __abs__ = __round__ = _refuse  # type: ignore[assignment]
+    __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __len__ = __iter__ = _refuse
+    __contains__ = __getitem__ = __add__ = __radd__ = __sub__ = __rsub__ = __int__ = __float__ = _refuse
+    __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __neg__ = __abs__ = __round__ = _refuse
     # A look-up in a set or a dictionary must not quietly answer "not there".
-    __hash__ = _refuse  # type: ignore[assignment]
+    __hash__ = _refuse
 
     def __format__(self, spec: str) -> str:
         return repr(self)
@@ -232,11 +225,49 @@ class EndpointFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StorageFacts:
+    """A storage account that RDB files go through, as Azure shows it. `location` is written as in `CacheFacts`."""
+
+    id: str
+    name: str
+    location: str
+    subscription_id: str
+    kind: str = "StorageV2"
+    hierarchical_namespace: bool = False
+    open_to_all_networks: bool = True
+    trusted_services: bool = True
+    shared_key_access: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarriedFacts:
+    """
+    How the method brought the data over, as the stack recorded it (`rdb`, `copy`, `dual-write`; a link shows itself).
+
+    `finished_at_s` is 0 while it is not complete; for `dual-write` both times are those of the window. `keys_read` were
+    read from the source, `keys_written` answered by the target. `files_*` count RDB files, one a shard.
+    `longest_expiry_s` is how long the longest-lived key with an expiry had still to live when the window opened.
+    """
+
+    source_id: str
+    target_id: str
+    method: str
+    started_at_s: float = 0.0
+    finished_at_s: float = 0.0
+    keys_read: int = 0
+    keys_written: int = 0
+    files_exported: int = 0
+    files_imported: int = 0
+    longest_expiry_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Consent:
     """
     What the configuration accepts by name; an empty string accepts nothing.
 
     `catch_up` False: writes made after an RDB export began are not carried over at the cut-over (method `rdb` alone).
+    `managed_identity`: caches reach storage accounts by their own identity and not by SAS (method `rdb` alone).
     """
 
     confirm_delete: str = ""
@@ -245,6 +276,7 @@ class Consent:
     enable_notifications: bool = False
     allow_marker_key: bool = False
     catch_up: bool = True
+    managed_identity: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,6 +325,9 @@ class Move:
     evidence: EvidenceFacts | None = None
     cutover: CutoverFacts | None = None
     endpoint: EndpointFacts | None = None
+    source_storage: StorageFacts | None = None
+    target_storage: StorageFacts | None = None
+    carried: CarriedFacts | None = None
     consent: Consent = field(default_factory=Consent)
     limits: Limits = field(default_factory=Limits)
     signed_in_subscription_id: str = ""

@@ -22,8 +22,8 @@ PREFERENCE: Final = (stages.GEO_REPLICATION, stages.COPY, stages.RDB, stages.DUA
 """The order in which open methods are recommended."""
 
 WHY_RECOMMENDED: Final[dict[str, str]] = {
-    stages.GEO_REPLICATION: "Azure keeps the target filled while applications go on, and nothing has to be copied by hand",
-    stages.COPY: "it brings every key over while applications go on, without a storage account and without their help",
+    stages.GEO_REPLICATION: "Azure keeps the target filled while applications go on, and nothing is copied by hand",
+    stages.COPY: "it brings every key over while applications go on, without storage accounts and their help",
     stages.RDB: "it brings every key over by Azure's own export and import, through storage accounts in both regions",
     stages.DUAL_WRITE: "it brings over what is written or still live; applications must use this project's client",
     stages.NEW_CACHE: "nothing else is open: the target starts empty and applications fill it again",
@@ -170,7 +170,7 @@ def compatible(source: CacheFacts, candidates: Iterable[CacheFacts], *, today: s
     """
     Return which existing caches could be the target of a link from *source*, as the portal's "Compatible caches" does.
 
-    Each other one comes with the rules that it breaks. Compatible ones come first, then by name. *today* is an ISO date.
+    Each other one comes with the rules it breaks. Compatible ones come first, then by name. *today* is an ISO date.
     """
     found = [_candidate(source, cache, today) for cache in candidates if cache.id.lower() != source.id.lower()]
     return sorted(found, key=lambda candidate: (not candidate.compatible, candidate.name.lower(), candidate.id.lower()))

@@ -75,7 +75,7 @@ def reached(method: str, stage: str, milestone: str) -> bool:
 
 def direction(previous: str, stage: str) -> Direction:
     """Say where the change from *previous* ("" in a new stack) to *stage* leads."""
-    if not previous:
+    if previous not in STAGES:
         return Direction.FIRST
     if previous == stage:
         return Direction.SAME
@@ -125,7 +125,10 @@ class Declaration:
 
 def declaration(method: str, stage: str) -> Declaration:
     """Return what *stage* of *method* declares."""
-    after = lambda milestone: reached(method, stage, milestone)  # noqa: E731 - reads as the sentence it stands in
+
+    def after(milestone: str) -> bool:
+        return reached(method, stage, milestone)
+
     moved = after(CUTOVER)
     return Declaration(
         source=stage != CLEANUP,

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from redismove import stages
-from redismove.facts import Move
-from redismove.rules import geo_replication, lifecycle, network, tiers, transition
+from redismove.facts import Move, NotKnownYet
+from redismove.rules import (
+    copy,
+    dual_write,
+    geo_replication,
+    lifecycle,
+    network,
+    posture,
+    rdb,
+    tiers,
+    transition,
+)
 from redismove.rules.model import Broken, Finding, Level, Outcome, Rule, Source, sentence
 
 RULES: tuple[Rule, ...] = (
@@ -12,7 +22,11 @@ RULES: tuple[Rule, ...] = (
     *lifecycle.RULES,
     *tiers.RULES,
     *geo_replication.RULES,
+    *rdb.RULES,
+    *copy.RULES,
+    *dual_write.RULES,
     *network.RULES,
+    *posture.RULES,
 )
 """All rules, in the order in which findings are told."""
 
@@ -25,13 +39,36 @@ def guards(rule: Rule, move: Move) -> bool:
 
 
 def evaluate(move: Move, rules: tuple[Rule, ...] = RULES) -> list[Finding]:
-    """Judge *move* by every rule that guards its stage; the transition's own rule comes first."""
-    return [rule.judge(move) for rule in rules if guards(rule, move)]
+    """
+    Judge *move* by every rule that guards its stage, the rules of the way first.
+
+    Where method or stage do not exist only that is told; where they are not known yet, no rule is.
+    """
+    on_the_way = transition.ON_THE_WAY.judge(move)
+    if on_the_way.outcome is Outcome.FAIL:
+        return [on_the_way]
+    findings = []
+    for rule in rules:
+        try:
+            if guards(rule, move):
+                findings.append(rule.judge(move))
+        except NotKnownYet:
+            findings.append(Finding(rule=rule, outcome=Outcome.NOT_KNOWN))
+    return findings
 
 
 def refusals(move: Move) -> list[Finding]:
     """Return what stops *move*, empty where it may go on."""
     return [finding for finding in evaluate(move) if finding.stops]
+
+
+def undecided(move: Move) -> list[Finding]:
+    """
+    Return the rules that would stop *move* and cannot be judged, because a fact is not known yet.
+
+    In a preview that is to be told; where everything was read live it is as good as a refusal.
+    """
+    return [f for f in evaluate(move) if f.outcome is Outcome.NOT_KNOWN and f.rule.level is Level.MANDATORY]
 
 
 __all__ = [
@@ -46,4 +83,5 @@ __all__ = [
     "guards",
     "refusals",
     "sentence",
+    "undecided",
 ]

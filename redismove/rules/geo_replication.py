@@ -36,7 +36,7 @@ _LEAVING: Final = ("Deleting", "Unlinking")
 
 
 def _will_link(move: Move) -> bool:
-    """Whether this update makes the link or prepares for it; what Azure accepted once is not judged again while linked."""
+    """Whether this update makes the link or prepares for it; what Azure has accepted is not judged again."""
     if linked(move):
         return False
     return not (move.stage == stages.PREPARE and going_back(move))
@@ -72,8 +72,7 @@ def _same_subscription(move: Move) -> Broken | None:
 
 def _not_linked_elsewhere(move: Move) -> Broken | None:
     partners = {name_of(move.source_id).lower(), name_of(move.target_id).lower()}
-    live = ((source_called(move), move.source), (target_called(move), move.target))
-    for called, cache in live:
+    for called, cache in ((source_called(move), move.source), (target_called(move), move.target)):
         if cache is None or not cache.exists:
             continue
         others = [name_of(link) for link in cache.linked_servers if name_of(link).lower() not in partners]
@@ -112,8 +111,8 @@ def _same_shards(move: Move) -> Broken | None:
                 found=_shards(cache),
                 allowed=f"{_shards(source)}, as source {source.name} has",
                 cure=(
-                    "name a target that is not made yet (clustering cannot be undone), or set the number of shards to the "
-                    f"source's, or {_OTHER_METHOD}"
+                    "name a target that is not made yet (clustering cannot be undone), or give this one as many, "
+                    f"or {_OTHER_METHOD}"
                 ),
             )
     return None
@@ -127,7 +126,7 @@ def _no_persistence(move: Move) -> Broken | None:
                 thing=called,
                 found=f"persistence ({' and '.join(kinds)}) on",
                 allowed="off on both caches while they are linked",
-                cure=f"switch it off on the cache and on again on the target after the link is gone, or {_OTHER_METHOD}",
+                cure=f"switch it off there (and on the target on again after unlink), or {_OTHER_METHOD}",
             )
     return None
 
@@ -171,6 +170,20 @@ def _same_version(move: Move) -> Broken | None:
     return None
 
 
+def _links_without_public_access(move: Move) -> bool:
+    return _will_link(move) and there(move.target) and known(move.target).public_network_access == "Disabled"
+
+
+def _links_source_with_private_endpoints(move: Move) -> bool:
+    return (
+        _will_link(move)
+        and there(move.source)
+        and there(move.target)
+        and len(known(move.source).private_endpoints) > 0
+        and known(move.target).public_network_access != "Disabled"
+    )
+
+
 def _private_link_first(move: Move) -> Broken | None:
     target = known(move.target)
     if target.private_endpoints:
@@ -190,7 +203,7 @@ def _private_link_told(move: Move) -> Broken | None:
     return Broken(
         thing=target_called(move),
         found="no private endpoint",
-        allowed=f"one before it is linked, if its clients need it as the source's do ({listed(source.private_endpoints)})",
+        allowed=f"one before it is linked, if applications need it (the source has {listed(source.private_endpoints)})",
         cure="make it before stage replicate; later it means: unlink, add it, link again",
     )
 
@@ -203,7 +216,7 @@ def _right_direction(move: Move) -> Broken | None:
         thing="the link",
         found=f"{name_of(link.primary_id)} is the primary, {name_of(link.secondary_id)} the secondary",
         allowed=f"{source_called(move)} as the primary, {target_called(move)} as the secondary",
-        cure="somebody failed over or linked other caches: find out where applications write, then remove that link by hand",
+        cure="somebody failed over or linked others: find out where applications write, then remove that link by hand",
     )
 
 
@@ -263,14 +276,20 @@ def _evidence_link(move: Move) -> Broken | None:
     )
 
 
+def _evidence_while_linked(move: Move) -> bool:
+    return linked(move) and move.evidence is not None
+
+
 def _evidence_lag(move: Move) -> Broken | None:
-    evidence = known(move.evidence)
-    if evidence.lag_bytes <= move.limits.max_lag_bytes:
+    lag, most = known(move.evidence).lag_bytes, move.limits.max_lag_bytes
+    # Below zero nothing was seen: without a marker key that is only told, with one it means that it did not arrive.
+    arrived = lag >= 0 or not move.consent.allow_marker_key
+    if arrived and lag <= most:
         return None
     return Broken(
         thing="the evidence",
-        found=f"{evidence.lag_bytes} bytes not replicated",
-        allowed=f"{move.limits.max_lag_bytes} bytes or fewer; the cut-over carries these over",
+        found=f"{lag} bytes not replicated" if arrived else "a marker key that did not arrive in the target",
+        allowed=f"{most} bytes or fewer; the cut-over carries these over",
         cure="wait until the target has caught up, then go back to verify: `pulumi config set redismove:stage verify`",
     )
 
@@ -279,15 +298,14 @@ def _unchanged(
     what: str, value: Callable[[CacheFacts], Any], shown: Callable[[CacheFacts], str]
 ) -> Callable[[Move], Broken | None]:
     def check(move: Move) -> Broken | None:
-        live, declared = move.target, move.declared_target
-        assert live is not None and declared is not None
+        live, declared = known(move.target), known(move.declared_target)
         if value(live) == value(declared):
             return None
         return Broken(
             thing=f"{target_called(move)} as declared",
             found=f"{what} {shown(declared)}",
             allowed=f"{shown(live)}, as it is, while it is linked",
-            cure="take the change back; make it at stage cutover or later, or go back to prepare first and change it then",
+            cure="take the change back; make it from stage cutover on, or go back to prepare first and change it then",
         )
 
     return check
@@ -315,16 +333,14 @@ def _no_new_private_endpoint(move: Move) -> Broken | None:
     )
 
 
-def _zones_suspended(move: Move) -> Broken | None:
-    source = known(move.source)
+def _lag_seen(move: Move) -> Broken | None:
+    if known(move.evidence).lag_bytes >= 0 or move.consent.allow_marker_key:
+        return None
     return Broken(
-        thing=target_called(move),
-        found="made without zones and persistence, which standing rules may ask for",
-        allowed="neither while it is linked",
-        cure=(
-            "suspend zone-redundancy and RDB-backup rules for it until stage cutover; then switch persistence on if it is wanted "
-            "(zones cannot be added to a cache that exists)"
-        ),
+        thing="the evidence",
+        found="no replication offsets to tell the lag by",
+        allowed="the lag, or a marker key that was seen to arrive",
+        cure="set redismove:allowMarkerKey to true (one key of ours is written to the source), and verify again",
     )
 
 
@@ -417,12 +433,7 @@ RULES: tuple[Rule, ...] = (
         source=pages.geo("Private links cannot be added while the caches are linked: unlink, add, link again."),
         methods=_GEO,
         stages=frozenset({stages.REPLICATE, stages.VERIFY}),
-        applies=lambda move: (
-            _will_link(move)
-            and there(move.target)
-            and move.target is not None
-            and move.target.public_network_access == "Disabled"
-        ),
+        applies=_links_without_public_access,
         check=_private_link_first,
         backward=True,
     ),
@@ -432,13 +443,7 @@ RULES: tuple[Rule, ...] = (
         source=pages.geo("Private links cannot be added while the caches are linked: unlink, add, link again."),
         methods=_GEO,
         stages=frozenset({stages.PREPARE, stages.REPLICATE}),
-        applies=lambda move: (
-            _will_link(move)
-            and there(move.source)
-            and there(move.target)
-            and move.source is not None
-            and bool(move.source.private_endpoints)
-        ),
+        applies=_links_source_with_private_endpoints,
         check=_private_link_told,
         level=Level.ADVISORY,
         severity="medium",
@@ -492,7 +497,7 @@ RULES: tuple[Rule, ...] = (
         source=pages.article("Once the replication process is complete, the link status changes to Succeeded."),
         methods=_GEO,
         stages=frozenset({stages.UNLINK}),
-        applies=lambda move: linked(move) and move.evidence is not None,
+        applies=_evidence_while_linked,
         check=_evidence_link,
         severity="critical",
     ),
@@ -502,7 +507,7 @@ RULES: tuple[Rule, ...] = (
         source=pages.geo("The metric Geo Replication Data Sync Offset shows the bytes not yet replicated."),
         methods=_GEO,
         stages=frozenset({stages.UNLINK}),
-        applies=lambda move: linked(move) and move.evidence is not None and move.evidence.lag_bytes >= 0,
+        applies=_evidence_while_linked,
         check=_evidence_lag,
     ),
     Rule(
@@ -561,13 +566,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         id="RM-G22",
-        title="standing rules on zones and backups are suspended for a linked target",
-        source=pages.article("Zone Redundancy and persistence aren't supported with geo-replication."),
+        title="the lag of the target was seen",
+        source=pages.geo("The metric Geo Replication Data Sync Offset shows the bytes not yet replicated."),
         methods=_GEO,
-        stages=_MAKING,
-        applies=lambda move: there(move.source) and bool(targets(move)),
-        check=_zones_suspended,
+        stages=frozenset({stages.UNLINK}),
+        applies=_evidence_while_linked,
+        check=_lag_seen,
         level=Level.ADVISORY,
-        severity="low",
+        severity="medium",
     ),
 )

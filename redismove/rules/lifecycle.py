@@ -12,6 +12,7 @@ from redismove.rules.subjects import (
     ALL_METHODS,
     ALL_STAGES,
     COPYING_METHODS,
+    carried,
     endpoint_on_source,
     endpoint_on_target,
     hours,
@@ -39,6 +40,11 @@ _AFTER_MOVE: Final = frozenset({stages.RETIRE, stages.CLEANUP})
 _JUDGING: Final = frozenset({stages.UNLINK, stages.CUTOVER})
 
 
+_WHEN_BUSY: Final = (
+    "wait until Azure has finished with it (its activity log tells of a failure), then run the same command again"
+)
+
+
 def _set(stage: str) -> str:
     return f"`pulumi config set redismove:stage {stage}`"
 
@@ -61,7 +67,7 @@ def _source_settled(move: Move) -> Broken | None:
         thing=source_called(move),
         found=f"state {state}",
         allowed="Succeeded",
-        cure="wait until Azure has finished with it (see its activity log if it has failed), then run the same command again",
+        cure=_WHEN_BUSY,
     )
 
 
@@ -90,7 +96,7 @@ def _target_runs(move: Move) -> Broken | None:
         thing=target_called(move),
         found=f"state {move.target.provisioning_state}",
         allowed="Succeeded",
-        cure="wait until Azure has finished with it (see its activity log if it has failed), then run the same command again",
+        cure=_WHEN_BUSY,
     )
 
 
@@ -214,7 +220,7 @@ def _accepts_loss(move: Move) -> Broken | None:
         thing="redismove:acceptDataLoss",
         found=f'"{move.consent.accept_data_loss}"',
         allowed=f'"{name}", the name of the cache whose data does not move ({what})',
-        cure=f"set it with `pulumi config set redismove:acceptDataLoss {name}`, or choose a method that brings the data over",
+        cure=f"set it with `pulumi config set redismove:acceptDataLoss {name}`, or choose a method that moves the data",
     )
 
 
@@ -231,7 +237,8 @@ def _accepts_erase(move: Move) -> Broken | None:
         found=found,
         allowed="an empty cache, one that this stack made, or one whose erasure the configuration accepts",
         cure=(
-            f"name another target, or accept that everything in it is erased with `pulumi config set redismove:acceptErase {name}`"
+            "name another target, or accept that everything in it is erased with "
+            f"`pulumi config set redismove:acceptErase {name}`"
         ),
     )
 
@@ -239,7 +246,8 @@ def _accepts_erase(move: Move) -> Broken | None:
 def _erases(move: Move) -> bool:
     if not there(move.target) or move.target_made_by_stack:
         return False
-    return not (move.method == stages.GEO_REPLICATION and linked(move))
+    # What is in it after the data was brought over is the source's, and was accepted before.
+    return not linked(move) and not carried(move)
 
 
 def _not_over_applications(move: Move) -> Broken | None:
@@ -257,6 +265,7 @@ def _not_over_applications(move: Move) -> Broken | None:
 def _writes_over_target(move: Move) -> bool:
     if move.method == stages.GEO_REPLICATION:
         return not linked(move)
+    # From verify on, a method without a link has its data over and writes nothing more before the cut-over.
     return move.stage == stages.REPLICATE
 
 
@@ -280,7 +289,7 @@ def _cutover_finished(move: Move) -> Broken | None:
         return None
     return Broken(
         thing="the cut-over",
-        found=f"begun and not finished: applications were sent to {name_of(endpoint.resource_id)}, the other cache is not fenced",
+        found=f"not finished: applications are sent to {name_of(endpoint.resource_id)}, the other is not fenced",
         allowed=f"stage {wanted}, which finishes it",
         cure=f"run it again: {_set(wanted)} and `pulumi up`",
     )
@@ -332,7 +341,7 @@ def _cutover_lost_nothing(move: Move) -> Broken | None:
         thing="the record of the cut-over",
         found=f"{record.differences} differences at the moment of the hold",
         allowed="0",
-        cure=f"keep the source, compare with `redismove verify`, and cut over again after going back: {_set(stages.VERIFY)}",
+        cure=f"keep the source, compare with `redismove verify`, go back and cut over again: {_set(stages.VERIFY)}",
     )
 
 
@@ -410,6 +419,45 @@ def _not_linked(move: Move) -> Broken | None:
     )
 
 
+_FIXED_WHEN_MADE: Final = (
+    ("region", "location"),
+    ("product", "product"),
+    ("subnet", "subnet_id"),
+    ("zones", "zones"),
+)
+
+
+def _not_replaced(move: Move) -> Broken | None:
+    live, declared = known(move.target), known(move.declared_target)
+    for called, field in _FIXED_WHEN_MADE:
+        has, wants = getattr(live, field), getattr(declared, field)
+        if has != wants:
+            return Broken(
+                thing=f"{target_called(move)} as declared",
+                found=f"{called} {_shown(wants)}",
+                allowed=f"{_shown(has)}, as it was made: another one would mean deleting it and making it again",
+                cure="put redismove:target back, or go to adopt, which gives this target up, and name another one",
+            )
+    return None
+
+
+def _shown(value: str | tuple[str, ...]) -> str:
+    text = value if isinstance(value, str) else ", ".join(value)
+    return text or "none"
+
+
+def _in_no_link(move: Move) -> Broken | None:
+    others = [name_of(link) for link in known(move.target).linked_servers]
+    if not others:
+        return None
+    return Broken(
+        thing=target_called(move),
+        found=f"linked to {listed(others)}",
+        allowed="no link: a linked secondary takes no writes and no import",
+        cure="remove that link first, or name another target",
+    )
+
+
 def _tells_changes(move: Move) -> Broken | None:
     source = known(move.source)
     events = source.notify_keyspace_events
@@ -423,8 +471,8 @@ def _tells_changes(move: Move) -> Broken | None:
         cure=(
             "expect a hold as long as a whole comparison: a Basic cache cannot be told to notify"
             if basic
-            else "set redismove:enableNotifications to true before linking (it changes the source's configuration), or expect a "
-            "hold as long as a whole comparison"
+            else "set redismove:enableNotifications to true at prepare (it changes the source's configuration), or "
+            "expect a hold as long as a whole comparison"
         ),
     )
 
@@ -667,6 +715,26 @@ RULES: tuple[Rule, ...] = (
         applies=_source_still_there,
         check=_not_linked,
         severity="critical",
+    ),
+    Rule(
+        id="RM-L25",
+        title="the target is not replaced by another one of its name",
+        source=pages.rest("location, subnetId and zones are set when a cache is created; they cannot be updated."),
+        methods=ALL_METHODS,
+        stages=_WITH_TARGET,
+        applies=lambda move: there(move.target) and move.declared_target is not None,
+        check=_not_replaced,
+        severity="critical",
+        backward=True,
+    ),
+    Rule(
+        id="RM-L26",
+        title="a target that is written to is in no link",
+        source=pages.article("You can't import into, nor write to, the secondary linked cache."),
+        methods=ALL_METHODS - {stages.GEO_REPLICATION},
+        stages=frozenset({stages.PREPARE, stages.REPLICATE, stages.VERIFY, stages.CUTOVER}),
+        applies=lambda move: there(move.target),
+        check=_in_no_link,
     ),
     Rule(
         id="RM-L23",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Final
 
 from redismove import stages
@@ -40,9 +41,10 @@ def _managed_pair(move: Move) -> bool:
     return _pair(move) and any(cache.product == MANAGED for _, cache in targets(move))
 
 
-def tls(cache: CacheFacts) -> tuple[int, ...]:
-    """Return the lowest TLS version a cache takes as numbers, (1, 2); Azure takes 1.2 where nothing is said."""
-    return tuple(int(part) for part in (cache.minimum_tls_version or "1.2").split("."))
+def tls(cache: CacheFacts) -> tuple[int, int]:
+    """Return the lowest TLS version a cache takes as numbers, (1, 2); what says nothing else counts as 1.2."""
+    match = re.fullmatch(r"(\d+)\.(\d+)", cache.minimum_tls_version)
+    return (int(match[1]), int(match[2])) if match else (1, 2)
 
 
 def _no_lower_tls(move: Move) -> Broken | None:
@@ -130,12 +132,18 @@ def _keys_for_fence(move: Move) -> Broken | None:
         thing=source_called(move),
         found="sign-in by access keys disabled",
         allowed="enabled, for a fence by new keys",
-        cure="take the Entra access of applications away from the source yourself at the cut-over; cutting connections alone lets them come back",
+        cure=(
+            "take the applications' Entra access to the source away yourself at the cut-over: a connection that is "
+            "only cut comes back"
+        ),
     )
 
 
 def _span(rule: FirewallRule) -> tuple[int, int]:
-    return int(ipaddress.ip_address(rule.start_ip)), int(ipaddress.ip_address(rule.end_ip))
+    try:
+        return int(ipaddress.ip_address(rule.start_ip)), int(ipaddress.ip_address(rule.end_ip))
+    except ValueError:
+        return (0, -1)  # what is no address admits nobody
 
 
 def admits(rules: tuple[FirewallRule, ...], address: str) -> bool:
@@ -234,7 +242,7 @@ def _managed_closed(move: Move) -> Broken | None:
             return Broken(
                 thing=called,
                 found="public access enabled, and Azure Managed Redis has no firewall rules",
-                allowed=f"public access disabled, as the source admits only {listed([r.name for r in source.firewall_rules])}",
+                allowed=f"it disabled: the source admits only {listed([r.name for r in source.firewall_rules])}",
                 cure="disable public access on the target and give applications a private endpoint",
             )
     return None
@@ -264,8 +272,8 @@ def _vnet_caveats(move: Move) -> Broken | None:
         found=f"subnet {source.subnet_id}",
         allowed="a connection between the networks of both caches that Azure supports for a link",
         cure=(
-            "connect the two VNets by a VPN gateway (VNet peering does not do across regions) and open TCP 15000 to 15999 in and "
-            "out for the whole subnet of both caches"
+            "connect the two VNets by a VPN gateway (VNet peering does not do across regions) and open TCP 15000 to "
+            "15999 in and out for the whole subnet of both caches"
         ),
     )
 
@@ -290,7 +298,7 @@ def _private_endpoints_carried(move: Move) -> Broken | None:
             return Broken(
                 thing=called,
                 found="no private endpoint",
-                allowed=f"one for each that the source has ({listed(source.private_endpoints)}), if applications use them",
+                allowed=f"one for each of the source's that applications use ({listed(source.private_endpoints)})",
                 cure="make them in the target's region; they are not carried over",
             )
     return None

@@ -91,6 +91,18 @@ def linked(move: Move) -> bool:
     return any(name_of(link).lower() == name_of(move.target_id).lower() for link in move.source.linked_servers)
 
 
+def carried(move: Move) -> bool:
+    """Whether the move's own method has brought the data over, as the stack recorded it."""
+    record = move.carried
+    return (
+        record is not None
+        and record.finished_at_s > 0
+        and record.method == move.method
+        and same_id(record.source_id, move.source_id)
+        and same_id(record.target_id, move.target_id)
+    )
+
+
 def going_back(move: Move) -> bool:
     """Whether this change of stage leads back."""
     return stages.direction(move.previous, move.stage) is stages.Direction.BACK

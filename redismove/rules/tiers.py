@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from redismove import stages
@@ -47,7 +48,7 @@ MEMORY_GB: Final[dict[str, float]] = {
     "P4": 53,
     "P5": 120,
 }
-"""Memory of a size of Azure Cache for Redis; for P sizes of one shard. Source: How to configure Azure Cache for Redis."""
+"""Memory of a size of Azure Cache for Redis; for P sizes of one shard. Source: How to configure Azure Cache."""
 
 MAX_CLIENTS: Final[dict[str, int]] = {
     "C0": 256,
@@ -134,7 +135,7 @@ _NUMBERED: Final[dict[str, dict[int, float]]] = {
 MANAGED_MEMORY_GB: Final[dict[str, float]] = {
     f"{family}{number}": size_gb for family, sizes in _NUMBERED.items() for number, size_gb in sizes.items()
 }
-"""Memory of a SKU of Azure Managed Redis or Enterprise. Sources: Azure Managed Redis architecture; pricing of Enterprise."""
+"""Memory of a SKU of Azure Managed Redis or Enterprise. Source: their architecture and pricing pages."""
 
 _BASE_CAPACITY: Final = {"Enterprise_E": 2, "EnterpriseFlash_F": 3}
 USABLE_SHARE_OF_MANAGED: Final = 0.8
@@ -200,10 +201,11 @@ def is_at_least_as_large(target: CacheFacts, source: CacheFacts) -> bool:
 
 
 def databases(cache: CacheFacts) -> int:
-    """Return how many databases a cache has: one where clustered or managed, else what it was made with (16 by default)."""
+    """Return how many databases a cache has: one where clustered or managed, else as many as it was made with."""
     if cache.product == MANAGED or cache.shard_count > 0:
         return 1
-    return int(cache.redis_configuration.get("databases", DEFAULT_DATABASES))
+    asked = cache.redis_configuration.get("databases", "")
+    return int(asked) if asked.isdecimal() else DEFAULT_DATABASES
 
 
 def version(cache: CacheFacts) -> tuple[int, int] | None:
@@ -224,10 +226,10 @@ def _target_known(move: Move) -> bool:
     return bool(targets(move))
 
 
-def _method_needs(method: str, allowed: tuple[str, ...]):  # type: ignore[no-untyped-def]
+def _method_needs(method: str) -> Callable[[Move], Broken | None]:
     def check(move: Move) -> Broken | None:
-        source = known(move.source)
-        found = tier(move.source)
+        found = tier(known(move.source))
+        allowed = SOURCE_TIERS[method]
         if found in allowed:
             return None
         others = [m for m in stages.METHODS if found in SOURCE_TIERS[m]]
@@ -248,7 +250,7 @@ SOURCE_TIERS: Final[dict[str, tuple[str, ...]]] = {
     stages.DUAL_WRITE: (BASIC, STANDARD, PREMIUM),
     stages.COPY: TIERS,
 }
-"""The article's table: which tiers of the source each method is for. Azure Managed Redis, younger, counts as Enterprise."""
+"""The article's table: the tiers each method is for. Azure Managed Redis, younger than it, counts as Enterprise."""
 
 
 def _or(items: tuple[str, ...] | list[str]) -> str:
@@ -261,7 +263,7 @@ def _size_exists(move: Move) -> Broken | None:
             return Broken(
                 thing=called,
                 found=f"size {size(cache)} in tier {tier(cache)}",
-                allowed="C0 to C6 (Basic, Standard), P1 to P5 (Premium), or a size of Azure Managed Redis like Balanced_B10",
+                allowed="C0 to C6 (Basic, Standard), P1 to P5 (Premium), or one like Balanced_B10 (managed)",
                 cure="set redismove:target.sku to one of these, or remove it to take the source's size",
             )
     return None
@@ -344,7 +346,7 @@ def _signed_in(move: Move) -> Broken | None:
         thing="the sign-in",
         found=f"subscription {move.signed_in_subscription_id}",
         allowed=f"{wanted}, the subscription of {source_called(move)}",
-        cure="run `az account set --subscription` with it (or set ARM_SUBSCRIPTION_ID), or name a source of this subscription",
+        cure="run `az account set --subscription` with it or set ARM_SUBSCRIPTION_ID, or name a source of this one",
     )
 
 
@@ -359,8 +361,8 @@ def _not_older(move: Move) -> Broken | None:
                 found=f"Redis {cache.redis_version}",
                 allowed=f"Redis {source.redis_version}, the source's, or newer",
                 cure=(
-                    "give redismove:target.name a name that is not taken, so that it is made with the source's version; "
-                    "a cache cannot be set back to an older one"
+                    "name a target that is not made yet, so that it gets the source's version; versions only go "
+                    "up where Azure offers it"
                 ),
             )
     return None
@@ -400,8 +402,8 @@ def _may_be_refused(move: Move) -> Broken | None:
         found=f"tier {tier(cache)} in {cache.location} on {move.today}",
         allowed="until 2028-09-30, and only where Azure still creates one",
         cure=(
-            "expect that Azure may refuse it (tenants without a cache before 2026-04-01; refusals are also told of regions "
-            f"where the subscription never had one), nothing has changed then; the way on is: {_WAY_ON}"
+            "be ready for a refusal by Azure (tenants without a cache before 2026-04-01, and, as is told, regions "
+            f"where the subscription never had one): nothing has changed then, and the way on is: {_WAY_ON}"
         ),
     )
 
@@ -415,8 +417,8 @@ def _databases_fit(move: Move) -> Broken | None:
                 found=f"{databases(cache)} databases",
                 allowed=f"{databases(source)} or more, as source {source.name} has",
                 cure=(
-                    "choose a redismove:target.sku that allows as many, and a new redismove:target.name: the number is set "
-                    "when a cache is made"
+                    "choose a redismove:target.sku that allows as many and a new redismove:target.name: the number is "
+                    "set when a cache is made"
                 ),
             )
         if databases(cache) < databases(source) and source.databases_used and max(source.databases_used) > 0:
@@ -481,7 +483,7 @@ RULES: tuple[Rule, ...] = (
         methods=frozenset({stages.GEO_REPLICATION}),
         stages=_BEFORE_CUTOVER,
         applies=_source_known,
-        check=_method_needs(stages.GEO_REPLICATION, SOURCE_TIERS[stages.GEO_REPLICATION]),
+        check=_method_needs(stages.GEO_REPLICATION),
     ),
     Rule(
         id="RM-T02",
@@ -490,7 +492,7 @@ RULES: tuple[Rule, ...] = (
         methods=frozenset({stages.RDB}),
         stages=_BEFORE_CUTOVER,
         applies=_source_known,
-        check=_method_needs(stages.RDB, SOURCE_TIERS[stages.RDB]),
+        check=_method_needs(stages.RDB),
     ),
     Rule(
         id="RM-T03",
@@ -499,7 +501,7 @@ RULES: tuple[Rule, ...] = (
         methods=frozenset({stages.DUAL_WRITE}),
         stages=_BEFORE_CUTOVER,
         applies=_source_known,
-        check=_method_needs(stages.DUAL_WRITE, SOURCE_TIERS[stages.DUAL_WRITE]),
+        check=_method_needs(stages.DUAL_WRITE),
     ),
     Rule(
         id="RM-T04",

@@ -5,9 +5,7 @@ from __future__ import annotations
 from redismove import stages
 from redismove.facts import Move
 from redismove.rules.model import Broken, Rule, Source
-
-ALL_METHODS = frozenset(stages.METHODS)
-ALL_STAGES = frozenset(stages.STAGES)
+from redismove.rules.subjects import ALL_METHODS, ALL_STAGES
 
 _DESIGN = Source(
     page="redismove: stages",
@@ -28,6 +26,25 @@ def _one_stage_at_a_time(move: Move) -> Broken | None:
         found=f'"{move.stage}"',
         allowed=" or ".join(f'"{s}"' for s in allowed),
         cure=f"set redismove:stage to {allowed[-1]} with `pulumi config set redismove:stage {allowed[-1]}`",
+    )
+
+
+def _on_the_way(move: Move) -> Broken | None:
+    if move.method not in stages.METHODS:
+        return Broken(
+            thing="redismove:method",
+            found=f'"{move.method}"',
+            allowed=", ".join(stages.METHODS),
+            cure="set it with `pulumi config set redismove:method geo-replication` or another of these",
+        )
+    way = stages.way(move.method)
+    if move.stage in way:
+        return None
+    return Broken(
+        thing="redismove:stage",
+        found=f'"{move.stage}"',
+        allowed=f"{', '.join(way)} (the way of method {move.method})",
+        cure="set it with `pulumi config set redismove:stage adopt` or another of these",
     )
 
 
@@ -66,7 +83,19 @@ def _same_method(move: Move) -> Broken | None:
     )
 
 
+ON_THE_WAY = Rule(
+    id="RM-S05",
+    title="method and stage are ones that exist",
+    source=_DESIGN,
+    methods=ALL_METHODS,
+    stages=ALL_STAGES,
+    check=_on_the_way,
+    backward=True,
+)
+"""Judged before all others: no other rule speaks of a stage that does not exist."""
+
 RULES: tuple[Rule, ...] = (
+    ON_THE_WAY,
     Rule(
         id="RM-S01",
         title="stages are taken one at a time",
