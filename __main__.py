@@ -1,6 +1,7 @@
 """One cache on its way to another region; `redismove:stage` says how far."""
 
 import pulumi
+from pulumi.runtime.config import get_config_env
 
 from components.cache_move import CacheMove
 from redismove import settings
@@ -9,9 +10,10 @@ from redismove.errors import RedismoveError
 
 def main() -> None:
     """Read the configuration, declare the move, export what it says."""
-    config = {key: value for key, value in pulumi.runtime.config.CONFIG.items() if key.startswith("redismove:")}
+    # The whole configuration, not key by key: a misspelt key must be refused, not passed over.
+    config = get_config_env()
     try:
-        move = CacheMove("move", settings.read(config))
+        move = CacheMove("move", settings.read({key: config[key] for key in config if key.startswith("redismove:")}))
     except RedismoveError as error:
         # A sentence for people, not a traceback.
         raise pulumi.RunError(str(error)) from None

@@ -18,7 +18,7 @@ from components.stage_gate import StageGate
 from components.target_cache import TargetCache
 from redismove import plan, rules, stages
 from redismove.azure.caches import same
-from redismove.facts import EvidenceFacts, to_dict
+from redismove.facts import EvidenceFacts
 from redismove.settings import MoveSettings
 from redismove.steps.survey import Recorded, Survey, survey
 from redismove.target import not_carried
@@ -70,7 +70,8 @@ class CacheMove(pulumi.ComponentResource):
                         "keyspace-notifications",
                         move.source_id,
                         settle_s,
-                        pulumi.ResourceOptions(parent=self, depends_on=list(needs)),
+                        # A source that is deleted need not be put back as it was before.
+                        pulumi.ResourceOptions(parent=self, depends_on=list(needs), deleted_with=source.cache),
                     )
                 )
         if (declared.target or self._target_still_protected()) and move.declared_target is not None:
@@ -86,10 +87,9 @@ class CacheMove(pulumi.ComponentResource):
             needs.extend(target.parts)
         if declared.replication:
             needs.extend(declare_replication(self._survey, guards, needs, self._child))
-        if declared.evidence:
-            needs.append(self._evidence(needs))
-        endpoint = self._endpoint(declared, needs)
-        self.outputs = self._outputs(endpoint)
+        evidence = self._evidence(needs) if declared.evidence else None
+        endpoint = self._endpoint(declared, [*needs, *([evidence] if evidence else [])])
+        self.outputs = self._outputs(endpoint, evidence)
 
     def _target_still_protected(self) -> bool:
         """
@@ -139,7 +139,7 @@ class CacheMove(pulumi.ComponentResource):
         recorded = self._recorded.requests.get(what, 0.0)
         return self.move.now_s if again or not recorded else recorded
 
-    def _outputs(self, endpoint: Endpoint) -> dict[str, Any]:
+    def _outputs(self, endpoint: Endpoint, evidence: Evidence | None) -> dict[str, Any]:
         move = self.move
         return {
             "stage": move.stage,
@@ -150,7 +150,7 @@ class CacheMove(pulumi.ComponentResource):
                 "declared": stages.declaration(move.method, move.stage).replication
                 and move.method == stages.GEO_REPLICATION
             },
-            "evidence": to_dict(move.evidence) if move.evidence else None,
+            "evidence": evidence.evidence if evidence else None,
             "endpoint": {"host": endpoint.host, "port": endpoint.port, "resourceId": endpoint.resourceId},
             "cutover": endpoint.cutover,
             "options": plan.stable_summary(move),

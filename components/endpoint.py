@@ -28,7 +28,7 @@ class EndpointProvider(Provider):
             carry=bool(news["carry"]),
         )
         if news["active"] == "source" and (olds is None or olds.get("active") == "source"):
-            return {"cutover": (olds or {}).get("cutover"), **publish(asked, tell=told)}
+            return {"cutover": (olds or {}).get("cutover") or {}, **publish(asked, tell=told)}
         return switch(asked, to=news["active"], tell=told)
 
     def identity(self, news: dict[str, Any]) -> str:
@@ -66,7 +66,8 @@ class Endpoint(Resource, name="Endpoint", module="redismove"):
         """
         Declare that applications use side *active* ("source" or "target").
 
-        *file* is the Endpoint document. *carry* says whether the cut-over carries data (all but new-cache do). *limit_s* bounds everything before the switch, *hold_ms* how long writes are held, *hold* is "auto",
+        *file* is the Endpoint document. *carry* says whether the cut-over carries data (all but new-cache do).
+        *limit_s* bounds everything before the switch, *hold_ms* how long writes are held, *hold* is "auto",
         "pause-write" or "fence". *requested_at_s* (Unix time) changes where the document must be put right though the
         side stays.
         """

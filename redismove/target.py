@@ -54,6 +54,16 @@ def made_by(cache: CacheFacts | None, stack: str) -> bool:
     return cache is not None and cache.tags.get(STACK_TAG) == stack_tag(stack)
 
 
+def notifications_with_ours(events: str) -> str:
+    """
+    Return *events*, a `notify-keyspace-events` setting, with what following changes needs added.
+
+    Unchanged where it suffices: the keyspace channel and every class of commands (Redis: keyspace notifications).
+    """
+    suffices = "K" in events and ("A" in events or set("g$lshzxet") <= set(events))
+    return events if suffices else "".join(dict.fromkeys(events + "KEA"))
+
+
 def target_like(source: CacheFacts, settings: MoveSettings, *, stack: str, target_id: str) -> CacheFacts:
     """
     Return the target as it is to be declared: like *source*, in the new region.
@@ -74,6 +84,14 @@ def target_like(source: CacheFacts, settings: MoveSettings, *, stack: str, targe
         else ("Premium" if family == "P" else "Standard")
     )
     geo = settings.method == stages.GEO_REPLICATION
+    configuration = {
+        key: value
+        for key, value in source.redis_configuration.items()
+        if key not in _NOT_CARRIED_CONFIGURATION + _PERSISTENCE_CONFIGURATION + REPORTED_ONLY
+    }
+    if settings.enable_notifications:
+        # The way back from the cut-over follows the target's changes as the way there follows the source's.
+        configuration["notify-keyspace-events"] = notifications_with_ours(source.notify_keyspace_events)
     return CacheFacts(
         id=target_id,
         name=asked.name,
@@ -94,11 +112,7 @@ def target_like(source: CacheFacts, settings: MoveSettings, *, stack: str, targe
         public_network_access=source.public_network_access,
         access_keys_disabled=source.access_keys_disabled,
         update_channel=source.update_channel,
-        redis_configuration={
-            key: value
-            for key, value in source.redis_configuration.items()
-            if key not in _NOT_CARRIED_CONFIGURATION + _PERSISTENCE_CONFIGURATION + REPORTED_ONLY
-        },
+        redis_configuration=configuration,
         firewall_rules=source.firewall_rules,
         patch_schedule=source.patch_schedule,
         access_policies=source.access_policies,

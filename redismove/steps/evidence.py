@@ -114,7 +114,8 @@ def _lag_by_marker(here: Server, far: Server) -> int:
     key = MARKER_PREFIX + uuid.uuid4().hex.encode()
     here.execute([(key, ("SET", key, b"1", "PX", 120_000))])
     try:
-        return _poll(lambda: 0 if far.execute([(key, ("EXISTS", key))])[0] == 1 else NO_OFFSETS, lambda value: value == 0)
+        arrived = lambda: 0 if far.execute([(key, ("EXISTS", key))])[0] == 1 else NO_OFFSETS  # noqa: E731
+        return _poll(arrived, lambda value: value == 0)
     finally:
         here.execute([(key, ("DEL", key))])
 

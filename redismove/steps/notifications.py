@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from redismove.azure.caches import CacheId, Caches
 from redismove.azure.session import Session
 from redismove.steps.access import Tell
-
-WANTED: Final = "KEA"
-"""Keyspace and keyevent channels, all classes: what following the source's changes needs."""
-
-
-def tells_enough(events: str) -> bool:
-    """Whether the setting *events* announces every change on the keyspace channel."""
-    return "K" in events and ("A" in events or set("g$lshzxet") <= set(events))
+from redismove.target import notifications_with_ours
 
 
 def switch_on(source_id: str, *, timeout_s: float, tell: Tell) -> str:
@@ -26,9 +17,9 @@ def switch_on(source_id: str, *, timeout_s: float, tell: Tell) -> str:
     caches = Caches(Session.from_environment(CacheId.parse(source_id).subscription_id))
     source = caches.settled(source_id, timeout_s=timeout_s, tell=tell)
     before = source.notify_keyspace_events if source else ""
-    if source is None or tells_enough(before):
+    wanted = notifications_with_ours(before)
+    if source is None or wanted == before:
         return before
-    wanted = "".join(dict.fromkeys(before + WANTED))
     tell(f'source "{source.name}": notify-keyspace-events is "{before}", setting "{wanted}"')
     caches.set_notifications(source_id, wanted, timeout_s=timeout_s)
     return before
