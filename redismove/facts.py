@@ -302,7 +302,7 @@ class Move:
     declares it. `fixed_source_id` and `fixed_target_id` are the ids fixed at `adopt` and `prepare` ("" where not
     fixed yet).
     `today` is an ISO date, `now_s` Unix time, both given by the caller. `stage_since_s` is when `previous` was
-    first recorded.
+    first recorded. `roles` is how messages call the two caches; where there is no move they are primary and secondary.
     """
 
     method: str
@@ -331,6 +331,7 @@ class Move:
     consent: Consent = field(default_factory=Consent)
     limits: Limits = field(default_factory=Limits)
     signed_in_subscription_id: str = ""
+    roles: tuple[str, str] = ("source", "target")
 
 
 def to_dict(record: Any) -> Any:

@@ -109,7 +109,7 @@ def _same_shards(move: Move) -> Broken | None:
             return Broken(
                 thing=called,
                 found=_shards(cache),
-                allowed=f"{_shards(source)}, as source {source.name} has",
+                allowed=f"{_shards(source)}, as {source_called(move)} has",
                 cure=(
                     "name a target that is not made yet (clustering cannot be undone), or give this one as many, "
                     f"or {_OTHER_METHOD}"
@@ -348,6 +348,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-G01",
         title="both caches of a link are Premium",
+        plain="link",
         source=pages.article("Both caches are Premium tier caches."),
         methods=_GEO,
         stages=_MAKING,
@@ -358,6 +359,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-G02",
         title="both caches of a link are in the same subscription",
+        plain="link",
         source=pages.article("Both caches are in the same Azure subscription."),
         methods=_GEO,
         stages=_MAKING,
@@ -378,6 +380,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-G04",
         title="both caches of a link have one replica",
+        plain="link",
         source=pages.geo("Geo-replication needs exactly one replica per primary."),
         methods=_GEO,
         stages=_MAKING,
@@ -388,6 +391,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-G05",
         title="both caches of a link have the same number of shards, or neither is clustered",
+        plain="link",
         source=pages.article(
             "Clustering is supported if both caches have clustering enabled and have the same number of shards."
         ),
@@ -400,6 +404,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-G06",
         title="persistence is off on both caches of a link",
+        plain="link",
         source=pages.article("Persistence isn't supported with geo-replication."),
         methods=_GEO,
         stages=_MAKING,
@@ -410,6 +415,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-G07",
         title="neither cache of a link is zone redundant",
+        plain="link",
         source=pages.article("Zone Redundancy isn't supported with geo-replication."),
         methods=_GEO,
         stages=_MAKING,
@@ -420,6 +426,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-G08",
         title="both caches of a link run the same version of Redis",
+        plain="link",
         source=pages.geo("Both caches have the same Redis server version."),
         methods=_GEO,
         stages=_MAKING,

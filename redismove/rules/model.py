@@ -64,6 +64,8 @@ class Rule:
         applies: whether it speaks of this move at all; False is an outcome of its own.
         check: None where the rule holds, else why not. Pure; may raise `NotKnownYet`.
         backward: whether it also guards a way back to one of its stages.
+        plain: where else it is judged, in a program that has caches but no move: on each cache ("cache"), on each
+            geo-replication link with its two caches ("link"), or nowhere ("").
     """
 
     id: str
@@ -76,6 +78,7 @@ class Rule:
     level: Level = Level.MANDATORY
     severity: str = "high"
     backward: bool = False
+    plain: str = ""
 
     def judge(self, move: Move) -> Finding:
         """Judge *move* by this rule alone, whatever its method and stage."""

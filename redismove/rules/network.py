@@ -352,6 +352,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-N01",
         title="the target asks for TLS at least as new as the source",
+        plain="link",
         source=pages.geo("Before a failover check that firewall, port and TLS settings are alike."),
         methods=ALL_METHODS,
         stages=_BEFORE_CUTOVER,
@@ -361,6 +362,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-N02",
         title="the target opens no port without TLS that the source keeps closed",
+        plain="link",
         source=pages.geo("Before a failover check that firewall, port and TLS settings are alike."),
         methods=ALL_METHODS,
         stages=_BEFORE_CUTOVER,
@@ -381,6 +383,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-N04",
         title="a source without public access gets a target without",
+        plain="link",
         source=pages.private_link("publicNetworkAccess Disabled leaves private endpoints as the only way in."),
         methods=ALL_METHODS,
         stages=_BEFORE_CUTOVER,
@@ -400,6 +403,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-N06",
         title="a source without access keys gets a target without",
+        plain="link",
         source=pages.entra("disableAccessKeyAuthentication leaves Microsoft Entra as the only sign-in."),
         methods=ALL_METHODS,
         stages=_BEFORE_CUTOVER,
@@ -433,6 +437,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-N09",
         title="the secondary's address is added to the source's firewall before linking",
+        plain="link",
         source=pages.geo("Add the secondary cache's IP address to the primary cache's firewall rules."),
         methods=_GEO,
         stages=frozenset({stages.PREPARE, stages.REPLICATE}),
@@ -449,6 +454,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-N10",
         title="a source behind a firewall gets a target behind one",
+        plain="link",
         source=pages.geo("Keep the firewall rules of both caches alike before a failover."),
         methods=ALL_METHODS,
         stages=_BEFORE_CUTOVER,
@@ -459,6 +465,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-N11",
         title="the target's firewall admits what the source's admits",
+        plain="link",
         source=pages.geo("Keep the firewall rules of both caches alike before a failover."),
         methods=ALL_METHODS,
         stages=frozenset({stages.PREPARE, stages.CUTOVER}),
@@ -487,6 +494,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-N14",
         title="the virtual networks of linked caches are connected as Azure supports it",
+        plain="link",
         source=pages.geo("Caches in different VNets are supported with caveats; across regions not by VNet peering."),
         methods=_GEO,
         stages=frozenset({stages.PREPARE, stages.REPLICATE}),

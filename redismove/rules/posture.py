@@ -36,8 +36,8 @@ def _zones(move: Move) -> Broken | None:
         if suspended(move):
             return Broken(
                 thing=target_called(move),
-                found="no zone redundancy, as a link needs it",
-                allowed=f"suspended until stage {stages.CUTOVER} of this move",
+                found="no zone redundancy",
+                allowed=f"none until stage {stages.CUTOVER}: a link needs it so, the standing rule is suspended",
                 cure="nothing to do now; zones cannot be added later: decide now whether it can do without",
             )
         return Broken(
@@ -59,8 +59,8 @@ def _backup(move: Move) -> Broken | None:
         if suspended(move):
             return Broken(
                 thing=target_called(move),
-                found="no persistence, as a link needs it",
-                allowed=f"suspended until stage {stages.CUTOVER} of this move",
+                found="no persistence",
+                allowed=f"none until stage {stages.CUTOVER}: a link needs it so, the standing rule is suspended",
                 cure="nothing to do now; switch persistence on again at stage cutover, once the link is gone",
             )
         return Broken(

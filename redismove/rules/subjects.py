@@ -47,12 +47,12 @@ def there(cache: CacheFacts | None) -> bool:
 
 def source_called(move: Move) -> str:
     """How messages call the source."""
-    return f'source "{name_of(move.source_id)}"'
+    return f'{move.roles[0]} "{name_of(move.source_id)}"'
 
 
 def target_called(move: Move) -> str:
     """How messages call the target."""
-    return f'target "{name_of(move.target_id)}"'
+    return f'{move.roles[1]} "{name_of(move.target_id)}"'
 
 
 def targets(move: Move) -> tuple[tuple[str, CacheFacts], ...]:

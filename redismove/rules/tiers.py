@@ -278,7 +278,7 @@ def _large_enough(move: Move) -> Broken | None:
             return Broken(
                 thing=called,
                 found=f"{size(cache)} with {gigabytes(memory_bytes(cache))}",
-                allowed=f"{gigabytes(memory_bytes(source))} or more, like source {source.name} ({size(source)})",
+                allowed=f"{gigabytes(memory_bytes(source))} or more, like {source_called(move)} ({size(source)})",
                 cure="set redismove:target.sku to a larger size, or remove it to take the source's size",
             )
     return None
@@ -293,7 +293,7 @@ def _data_fits(move: Move) -> Broken | None:
             return Broken(
                 thing=called,
                 found=f"{gigabytes(usable_bytes(cache))} of usable memory in {size(cache)}",
-                allowed=f"{gigabytes(source.used_memory_bytes)} or more, which source {source.name} holds now",
+                allowed=f"{gigabytes(source.used_memory_bytes)} or more, which {source_called(move)} holds now",
                 cure="set redismove:target.sku to a larger size",
             )
     return None
@@ -415,7 +415,7 @@ def _databases_fit(move: Move) -> Broken | None:
             return Broken(
                 thing=called,
                 found=f"{databases(cache)} databases",
-                allowed=f"{databases(source)} or more, as source {source.name} has",
+                allowed=f"{databases(source)} or more, as {source_called(move)} has",
                 cure=(
                     "choose a redismove:target.sku that allows as many and a new redismove:target.name: the number is "
                     "set when a cache is made"
@@ -426,7 +426,7 @@ def _databases_fit(move: Move) -> Broken | None:
             return Broken(
                 thing=called,
                 found="database 0 only",
-                allowed=f"every database that source {source.name} holds keys in ({others})",
+                allowed=f"every database that {source_called(move)} holds keys in ({others})",
                 cure="choose a target that is not clustered and not managed, or bring these keys into database 0 first",
             )
     return None
@@ -439,7 +439,7 @@ def _one_database(move: Move) -> Broken | None:
             return Broken(
                 thing=called,
                 found="database 0 only",
-                allowed=f"the databases of source {source.name}, up to {databases(source)}",
+                allowed=f"the databases of {source_called(move)}, up to {databases(source)}",
                 cure="check with `redismove plan` that the source holds keys in database 0 alone",
             )
     return None
@@ -466,7 +466,7 @@ def _clients_fit(move: Move) -> Broken | None:
             return Broken(
                 thing=called,
                 found=f"{have} connections in {size(cache)}",
-                allowed=f"{need} or more, as source {source.name} ({size(source)}) allows",
+                allowed=f"{need} or more, as {source_called(move)} ({size(source)}) allows",
                 cure="set redismove:target.sku to a size with as many, or check how many connections the source has",
             )
     return None
@@ -506,6 +506,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-T04",
         title="the target's size is one that Azure has",
+        plain="cache",
         source=pages.configure("Sizes C0 to C6 and P1 to P5."),
         methods=ALL_METHODS,
         stages=_ENTERING,
@@ -515,6 +516,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-T05",
         title="the target is at least as large as the source",
+        plain="link",
         source=pages.article(
             "The second cache is either the same cache size or a larger cache size than the original cache."
         ),
@@ -571,6 +573,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-T10",
         title="the target's name is one that Azure accepts",
+        plain="cache",
         source=pages.rest("1 to 63 letters, digits and single hyphens, starting and ending with a letter or digit."),
         methods=ALL_METHODS,
         stages=frozenset({stages.PREPARE}),
@@ -613,6 +616,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-T14",
         title="the target's tier can still be created",
+        plain="cache",
         source=pages.retirement(
             "Enterprise: no creation from 2026-04-01. Basic, Standard, Premium: retired on 2028-09-30."
         ),
@@ -624,6 +628,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-T15",
         title="creating an Azure Cache for Redis may be refused, as it retires",
+        plain="cache",
         source=pages.retirement(
             "Azure Cache for Redis retires on 2028-09-30; new customers cannot create one from 2026-04-01."
         ),
