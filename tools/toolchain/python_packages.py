@@ -37,6 +37,25 @@ def ensure() -> None:
     STAMP.write_text(_fingerprint(), encoding="utf-8")
 
 
+def install_apart(requirements: Path, folder: Path, *, what: str, cure: str, title: str) -> None:
+    """Install a lock file's packages into a folder of their own, not into the virtual environment.
+
+    Args:
+        requirements: a lock file with hashes.
+        folder: where they go.
+        what: the sentence for a failure.
+        cure: the command that would mend it.
+        title: the name of the step.
+
+    Raises:
+        Problem: they cannot be installed.
+    """
+    options = ["install", "--require-hashes", "--no-deps", "--target", folder, "--requirement", requirements]
+    uv = _uv()
+    installer = [uv, "pip"] if uv is not None else _pip()
+    run([*installer, *options], what=what, cure=cure, title=title, variables=_uv_settings())
+
+
 def _fingerprint() -> str:
     content = hashlib.sha256()
     for path in (LOCK_FILE, PROJECT_FILE):
