@@ -37,7 +37,7 @@ from redismove.dataplane.fence import (
     KeyRotation,
     cut_foreign,
     cut_refusal,
-    foreign_clients,
+    wait_until_refused,
 )
 from redismove.dataplane.follow import (
     DirtyKeys,
@@ -68,6 +68,8 @@ HoldMethod = Literal["pause-write", "fence"]
 
 _DRAIN_KEYS: Final = 2000
 """So many keys are carried between two looks at the clock."""
+_FEW_KEYS: Final = 8
+"""So few take no time; waiting for fewer would."""
 
 
 class CutoverRefused(DataPlaneError):
@@ -146,7 +148,7 @@ class CutoverReport:
         left_for_hold: carried inside the hold (streams with groups not counted).
         streams_for_hold: streams whose groups had moved on unseen, carried once more inside the hold.
         connections_cut: of others, on the source.
-        refused_logins: others that still tried to log in when the fence was checked, without a key.
+        cut_without_key: of those, opened when no old key worked any more (applications that try to come back).
         keys_changed: both access keys of the source are new.
         attempts: holds that were begun.
         in_hold: keys compared on both sides inside the hold, and their differences.
@@ -170,7 +172,7 @@ class CutoverReport:
     left_for_hold: int = 0
     streams_for_hold: int = 0
     connections_cut: int = 0
-    refused_logins: int = 0
+    cut_without_key: int = 0
     keys_changed: bool = False
     attempts: int = 0
     in_hold: dict[str, Any] = field(default_factory=dict)
@@ -322,6 +324,7 @@ class CutOver:
         self._group_streams: set[Mark] = set()
         self._streams = StreamCarrier()
         self._pause: WritePause | None = None
+        self._newest_with_key: dict[tuple[str, int], int] = {}
         self._announced_at = 0.0
         self._hold_began_at = 0.0
         self._switched_at: float | None = None
@@ -424,16 +427,24 @@ class CutOver:
         self.report.resumed = True
         self._event("resume", "an earlier run switched the Endpoint and did not finish its fence: finishing it")
         self._connect_source()
-        self._probe_hold()
         self._hold_began_at = time.monotonic()
-        if self.method == "pause-write":
-            if not pause_in_force(self.source.server.new_connection()):
-                self.report.not_possible.append(
-                    "the pause had run out before the fence could be finished: what applications that do not follow the "
-                    "Endpoint wrote to the source meanwhile is not on the target"
-                )
+        self.method = "fence"
+        if self.hold_method != "fence":
+            # Looked at and lengthened before anything else: to try whether the server knows pauses would end this one.
+            in_force = pause_in_force(self.source.server.new_connection())
             self._pause = WritePause(self.source.controls)
-            self._pause.begin(int(self.limits.fence_s * 1000))
+            try:
+                self._pause.begin(int(self.limits.fence_s * 1000))
+                self.method = "pause-write"
+                if not in_force:
+                    self.report.not_possible.append(
+                        "the pause had run out before the fence could be finished: what applications that do not follow "
+                        "the Endpoint wrote to the source meanwhile is not on the target"
+                    )
+            except HoldFailed:
+                self._pause = None  # a server without it was closed before it was switched
+        self.report.method = self.method
+        self._refuse_without_cutting()
         self.fence()
         self.release()
 
@@ -482,24 +493,27 @@ class CutOver:
         if self.carry:
             self._probe_notifications()
 
-    def _probe_hold(self) -> None:
-        controls = self.source.controls()
-        refusal = cut_refusal(controls)
+    def _refuse_without_cutting(self) -> None:
+        refusal = cut_refusal(self.source.controls())
         if refusal is not None:
             raise CutoverRefused(
                 f"the source cannot be closed, because connections cannot be cut: {refusal} "
                 "Open connections stay logged in when keys change, so writes would be lost."
             )
-        refusal = None if self.hold_method == "fence" else write_pause_refusal(controls)
-        if refusal is not None and self.hold_method == "pause-write":
-            raise CutoverRefused(f"the writes cannot be held by a pause: {refusal}; hold them by the fence")
-        self.method: HoldMethod = "fence" if self.hold_method == "fence" or refusal is not None else "pause-write"
-        self.report.method = self.method
         if self.keys is None:
             self.report.not_possible.append(
                 "no access key could be changed: connections were cut by id alone, and an application that does not "
                 "follow the Endpoint could come back to the source"
             )
+
+    def _probe_hold(self) -> None:
+        self._refuse_without_cutting()
+        controls = self.source.controls()
+        refusal = None if self.hold_method == "fence" else write_pause_refusal(controls)
+        if refusal is not None and self.hold_method == "pause-write":
+            raise CutoverRefused(f"the writes cannot be held by a pause: {refusal}; hold them by the fence")
+        self.method: HoldMethod = "fence" if self.hold_method == "fence" or refusal is not None else "pause-write"
+        self.report.method = self.method
         because = f": {refusal}" if refusal is not None else ""
         self._event("probe", f"the writes will be held by {self.method}{because}", method=self.method)
 
@@ -621,14 +635,15 @@ class CutOver:
             return
         began = fell_at = time.monotonic()
         seen, drained, least = self.follower.notifications, 0, len(self._dirty)
+        last = least + 1
         while True:
             if (gap := self._gap()) is not None:
                 raise FollowBroken(gap)
             self._group_streams |= have_groups(self.source.server, self.follower.take_suspects())
             left = len(self._dirty)
             now = time.monotonic()
-            if left <= self.limits.drain_keys:
-                # What will be done inside the hold, once outside: it has to fit.
+            if left <= self.limits.drain_keys and (left <= _FEW_KEYS or left >= last):
+                # It does not get less of itself any more. What will be done inside the hold, once outside: it has to fit.
                 took_s = self._drain_round(None) + self._carry_streams()
                 if took_s * 4000 <= self._hold_limit_ms() and len(self._dirty) <= self.limits.drain_keys:
                     break
@@ -636,6 +651,7 @@ class CutOver:
                     f"the {len(self._group_streams)} streams with groups and the last keys take {took_s:.2f} s to carry"
                 )
             else:
+                last = left
                 self._drain_round(_DRAIN_KEYS)
                 drained += min(left, _DRAIN_KEYS)
                 if left < least * 0.9:
@@ -789,10 +805,11 @@ class CutOver:
             if changes:
                 raise _Changed(f"the target changed: {'; '.join(changes)}")
         self._check_hold()
-        if self.method == "fence":
-            others = self._others()
-            if others and not (self.keys is None and self.accept_open_fence):
-                raise HoldFailed(f"{len(others)} connections of others came back to the source inside the hold")
+        if self.method == "fence" and self._following and self.carry:
+            # Nothing pauses the source: whatever got in by another way since it was closed has left a notification.
+            self.marker()
+            if len(self._dirty):
+                raise HoldFailed(f"{len(self._dirty)} keys were written to the source after it was closed")
 
     def _gap(self) -> str | None:
         if self._follower is not None and self._follower.broken is not None:
@@ -866,12 +883,20 @@ class CutOver:
         """Change both access keys, the one that nobody is said to use first."""
         if self.keys is None:
             return
+        old = list(self.keys.current().values())
         unused: KeyName = "Secondary" if self.used_key == "Primary" else "Primary"
         # Our own connections move to the first new key before the second changes, should a service cut those of a key.
         names: tuple[KeyName, KeyName] = (unused, self.used_key)
         for name in names:
             self.report.keys_changed = True
             self.source.use(self.keys.regenerate(name))
+        wait_until_refused(self.source.controls(), old)
+        # Every connection with a higher id than these was opened when no old key worked any more.
+        self._newest_with_key = {(node.host, node.port): self._newest_id(node) for node in self.source.server.nodes}
+
+    def _newest_id(self, node: Node) -> int:
+        with self.source.server.new_connection(node) as connection:
+            return connection.client_id()
 
     def _cut(self, *, until_alone: bool) -> None:
         deadline = time.monotonic() + self.limits.fence_s
@@ -882,7 +907,7 @@ class CutOver:
                     self.source.own_ids,
                     system_users=self.system_users,
                     until_alone=until_alone,
-                    keys_changed=self.report.keys_changed,
+                    newest_with_key=lambda connection: self._newest_with_key.get((connection.host, connection.port)),
                     timeout_s=min(10.0, self.limits.fence_s),
                 )
                 break
@@ -899,7 +924,7 @@ class CutOver:
 
     def _count(self, result: CutResult) -> None:
         self.report.connections_cut += result.cut
-        self.report.refused_logins += result.refused_logins
+        self.report.cut_without_key += result.without_key
 
     def release(self) -> None:
         """End the pause, now that nobody is left to be run by it, and note in the Endpoint that all is done."""
@@ -1039,14 +1064,6 @@ class CutOver:
     def _read_target_state(self) -> SourceState:
         connections = [self.target.connection(node) for node in self.target.nodes]
         return SourceState.read(connections, clustered=self.target.clustered)
-
-    def _others(self) -> list[Any]:
-        return [
-            client
-            for connection in self.source.controls()
-            for client in foreign_clients(connection, self.source.own_ids(connection), system_users=self.system_users)
-            if not client.is_only_logging_in
-        ]
 
     def _changes(self) -> int:
         """Return the source's count of changes; it falls back to 0 with each of its saves."""

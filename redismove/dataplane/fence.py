@@ -21,9 +21,6 @@ KeyName = Literal["Primary", "Secondary"]
 SYSTEM_USERS: frozenset[str] = frozenset({"_repl", "_admin"})
 """Users of the service itself; their connections are never cut. Which ones a service has is the caller's to say."""
 
-_LOGGING_IN = frozenset({"NULL", "auth", "hello", "quit"})
-"""Last commands of a connection that has done nothing but try to log in (`cmd` of CLIENT LIST)."""
-
 
 class FenceFailed(DataPlaneError):
     """A server could not be closed to everybody but ourselves."""
@@ -49,18 +46,12 @@ class Client:
     address: str
     user: str
     flags: str
-    command: str
     name: str = ""
 
     @property
     def is_replication(self) -> bool:
         """A replica's link to us (S) or ours to a primary (M)."""
         return "S" in self.flags or "M" in self.flags
-
-    @property
-    def is_only_logging_in(self) -> bool:
-        """It has run nothing but attempts to log in."""
-        return self.command in _LOGGING_IN
 
 
 def parse_client_list(reply: bytes) -> list[Client]:
@@ -76,7 +67,6 @@ def parse_client_list(reply: bytes) -> list[Client]:
                 address=fields.get("addr", ""),
                 user=fields.get("user", "default"),
                 flags=fields.get("flags", ""),
-                command=fields.get("cmd", ""),
                 name=fields.get("name", ""),
             )
         )
@@ -116,13 +106,38 @@ def cut_refusal(connections: Iterable[Connection]) -> str | None:
     return None
 
 
+def wait_until_refused(
+    connections: Iterable[Connection], passwords: Collection[str], *, timeout_s: float = 60.0
+) -> None:
+    """
+    Return when every primary refuses *passwords*: the change of a key may reach a service's nodes later than its caller.
+
+    Args:
+        connections: one of ours to each primary, logged in as the default user; a refused try changes nothing for it.
+        passwords: the old keys.
+        timeout_s: how long to wait.
+
+    Raises:
+        FenceFailed: an old key still works after that.
+    """
+    deadline = time.monotonic() + timeout_s
+    for connection in connections:
+        while any(
+            not isinstance(reply, ReplyError)
+            for reply in connection.pipeline([("AUTH", password) for password in passwords])
+        ):
+            if time.monotonic() >= deadline:
+                raise FenceFailed(f"{connection.where} still takes an access key that was changed {timeout_s:g} s ago")
+            time.sleep(0.01)
+
+
 @dataclass
 class CutResult:
-    """What cutting found: connections cut, rounds it took, and who kept knocking without getting in."""
+    """What cutting found: connections cut, rounds it took, and how many of those cut had come without a key."""
 
     cut: int = 0
     rounds: int = 0
-    refused_logins: int = 0
+    without_key: int = 0
 
 
 def cut_foreign(
@@ -131,7 +146,7 @@ def cut_foreign(
     *,
     system_users: Collection[str] = SYSTEM_USERS,
     until_alone: bool = True,
-    keys_changed: bool = False,
+    newest_with_key: Callable[[Connection], int | None] = lambda _: None,
     timeout_s: float = 10.0,
 ) -> CutResult:
     """
@@ -140,9 +155,10 @@ def cut_foreign(
     Args:
         connections: one of ours to each primary.
         own_ids: the ids of our connections at a connection's primary.
+        system_users: users of the service, whose connections are spared.
         until_alone: False cuts once and does not look again (nobody is promised to be gone).
-        keys_changed: every key was changed before this: who connects now and runs nothing but logins has no key, and
-            does not count as somebody else once everybody who was there before is gone.
+        newest_with_key: at a connection's primary, an id given out after every old key was refused: who has a higher one
+            came without a key, and does not count as somebody who is still there. None where no key was changed.
         timeout_s: how long others may keep coming back.
 
     Raises:
@@ -151,29 +167,25 @@ def cut_foreign(
     result = CutResult()
     deadline = time.monotonic() + timeout_s
     for connection in connections:
-        seen: set[int] = set()
+        newest = newest_with_key(connection)
         while True:
             found = foreign_clients(connection, own_ids(connection), system_users=system_users)
-            if not found:
+            inside = [client for client in found if newest is None or client.id <= newest]
+            if not found or (not inside and result.rounds):
                 break
-            result.rounds += 1
-            newcomers = {client.id for client in found if client.is_only_logging_in and client.id not in seen}
-            late = time.monotonic() >= deadline
-            if late and keys_changed and len(newcomers) == len(found):
-                result.refused_logins += len(found)
-                break
-            if late:
-                others = ", ".join(f"{client.user}@{client.address}" for client in found[:3])
+            if inside and time.monotonic() >= deadline:
+                others = ", ".join(f"{client.user}@{client.address}" for client in inside[:3])
                 raise FenceFailed(
-                    f"{connection.where}: {len(found)} connections of others are still there after {timeout_s:g} s "
+                    f"{connection.where}: {len(inside)} connections of others are still there after {timeout_s:g} s "
                     f"of cutting (first: {others}); stop those applications, or change their credentials"
                 )
+            result.rounds += 1
             replies = connection.pipeline([("CLIENT", "KILL", "ID", client.id) for client in found])
-            for client, reply in zip(found, replies, strict=True):
+            for reply in replies:
                 if isinstance(reply, ReplyError):
                     raise FenceFailed(str(explain(reply, connection.where, "CLIENT KILL")))
-                seen.add(client.id)
                 result.cut += int(reply)
+            result.without_key += len(found) - len(inside)
             if not until_alone:
                 break
     return result

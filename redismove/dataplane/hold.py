@@ -24,13 +24,13 @@ def write_pause_refusal(connections: Sequence[Connection]) -> str | None:
     """
     Tell why a server cannot hold its writes by CLIENT PAUSE WRITE; None when it can.
 
-    It is tried, for one millisecond: versions do not tell what a service allows.
+    It is tried, for one millisecond: versions do not tell what a service allows. It ends a pause that is in force.
     """
     for connection in connections:
-        replies = connection.pipeline([("CLIENT", "PAUSE", 1, "WRITE"), ("CLIENT", "UNPAUSE")])
-        for reply in replies:
+        for command in (("CLIENT", "PAUSE", 1, "WRITE"), ("CLIENT", "UNPAUSE")):
+            (reply,) = connection.pipeline([command])
             if isinstance(reply, ReplyError):
-                return f"{connection.where} answers CLIENT PAUSE WRITE with: {reply}"
+                return f"{connection.where} answers CLIENT {command[1]} with: {reply}"
     return None
 
 

@@ -5,142 +5,185 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from redismove.dataplane.connect import Connection, Node, ServerAddress
+from redismove.dataplane.connect import Connection, Secret, ServerAddress
 from redismove.dataplane.cutover import CutOver, CutoverEvent, CutoverLimits, CutoverReport
 from redismove.dataplane.fence import KeyName
 from redismove.dataplane.slots import slot_of
 from redismove.endpoint import EndpointEntry, FileEndpointStore, Role
-from tests.support.redis_servers import ROOT, RedisProcess, redis_cluster, redis_server
+from tests.support.redis_servers import ROOT, TlsFiles, redis_cluster, redis_server
 
 ADMIN = "_admin"
 """The service's own user: it changes keys, and the fence leaves its connections alone."""
 
 
-@dataclass
 class Cache:
-    """One cache with two access keys, as Azure has them; also the `KeyRotation` of it."""
+    """
+    One cache with two access keys, as Azure has them; also the `KeyRotation` of it.
 
-    name: str
-    role: Role
-    processes: list[RedisProcess]
-    clustered: bool
-    keys: dict[str, str]
-    admins: list[Connection]
-    credentials: Path
-    regenerated: list[str] = field(default_factory=list)
+    Everything that must outlive a killed process stands in files of the folder.
+    """
+
+    def __init__(self, folder: Path, role: Role) -> None:
+        self.folder = folder
+        self.role = role
+        state = json.loads((folder / f"{role}.json").read_text())
+        self.ports: list[int] = state["ports"]
+        self.clustered: bool = state["clustered"]
+        self.ca_file: str | None = state["ca_file"]
+        self.admins = [Connection(self._address(port, ADMIN, "service")) for port in self.ports]
+
+    @classmethod
+    def make(
+        cls, folder: Path, role: Role, ports: Sequence[int], *, clustered: bool, ca_file: str | None, notify: str
+    ) -> Cache:
+        """Give the servers on *ports*, which have no password yet, a service user and two keys."""
+        keys = {"Primary": secrets.token_hex(8), "Secondary": secrets.token_hex(8)}
+        for port in ports:
+            with Connection(ServerAddress("127.0.0.1", port, tls=ca_file is not None, ca_file=ca_file)) as connection:
+                connection.call("ACL", "SETUSER", ADMIN, "on", ">service", "~*", "&*", "+@all")
+                connection.call("CONFIG", "SET", "notify-keyspace-events", notify)
+                connection.call("ACL", "SETUSER", "default", "resetpass", *(f">{key}" for key in keys.values()))
+        state = {"ports": list(ports), "clustered": clustered, "ca_file": ca_file}
+        (folder / f"{role}.json").write_text(json.dumps(state))
+        (folder / f"{role}-keys.json").write_text(json.dumps(keys))
+        made = cls(folder, role)
+        made._publish()
+        return made
+
+    def _address(self, port: int, username: str | None, password: str) -> ServerAddress:
+        return ServerAddress("127.0.0.1", port, self.ca_file is not None, username, Secret(password), self.ca_file)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The two keys."""
+        found: dict[str, str] = json.loads((self.folder / f"{self.role}-keys.json").read_text())
+        return found
 
     @property
     def address(self) -> ServerAddress:
         """How the mover logs in: with the primary key."""
-        return ServerAddress("127.0.0.1", self.processes[0].port).with_password(self.keys["Primary"])
+        return self._address(self.ports[0], None, self.keys["Primary"])
 
     @property
     def entry(self) -> EndpointEntry:
         """What the Endpoint says of it."""
         return EndpointEntry(
             host="127.0.0.1",
-            port=self.processes[0].port,
-            tls=False,
+            port=self.ports[0],
+            tls=self.ca_file is not None,
             clustered=self.clustered,
-            resource_id=f"/subscriptions/s/resourceGroups/g/providers/Microsoft.Cache/redis/{self.name}",
+            resource_id=f"/subscriptions/s/resourceGroups/g/providers/Microsoft.Cache/redis/{self.role}",
             role=self.role,
         )
 
     def current(self) -> dict[str, str]:
         """Return the keys, as listKeys does."""
-        return dict(self.keys)
+        return self.keys
 
     def regenerate(self, name: KeyName) -> str:
         """Replace a key at every node, as regenerateKey does: open connections stay."""
-        old, new = self.keys[name], secrets.token_hex(8)
+        keys = self.keys
+        old, keys[name] = keys[name], secrets.token_hex(8)
         for admin in self.admins:
-            admin.call("ACL", "SETUSER", "default", f"<{old}", f">{new}")
-        self.keys[name] = new
-        self.regenerated.append(name)
-        self.publish()
-        return new
+            admin.call("ACL", "SETUSER", "default", f"<{old}", f">{keys[name]}")
+        (self.folder / f"{self.role}-keys.json").write_text(json.dumps(keys))
+        self._publish()
+        return keys[name]
 
-    def publish(self) -> None:
+    def _publish(self) -> None:
         """Tell applications the primary key, as listKeys would."""
-        found = json.loads(self.credentials.read_text()) if self.credentials.exists() else {}
+        path = self.folder / "credentials.json"
+        found = json.loads(path.read_text()) if path.exists() else {}
         found[self.entry.resource_id] = {"username": None, "password": self.keys["Primary"]}
-        new = self.credentials.with_suffix(".new")
+        new = path.with_suffix(".new")
         new.write_text(json.dumps(found))
-        new.replace(self.credentials)
+        new.replace(path)
 
-    def admin_for(self, key: bytes) -> Connection:
-        """Return the service's own connection to the node of a key."""
-        if not self.clustered:
-            return self.admins[0]
-        return self.admins[[node.number for node in _shares(len(self.admins)) if slot_of(key) in node.slots][0]]
+    def admin_of(self, key: bytes) -> int:
+        """Return the number of the node that serves a key."""
+        count = len(self.ports)
+        return min(slot_of(key) * count // 16384, count - 1) if self.clustered else 0
 
+    def command(self, *command: Any, database: int = 0) -> Any:
+        """Run a command at the first node as the service's own user."""
+        self.admins[0].select(database)
+        try:
+            return self.admins[0].call(*command)
+        finally:
+            self.admins[0].select(0)
 
-@dataclass(frozen=True)
-class _Share:
-    number: int
-    slots: range
-
-
-def _shares(count: int) -> list[_Share]:
-    bounds = [round(16384 * number / count) for number in range(count + 1)]
-    return [_Share(number, range(bounds[number], bounds[number + 1])) for number in range(count)]
-
-
-@contextmanager
-def cache(name: str, role: Role, kind: str, folder: Path, *, clustered: bool = False, notify: str = "KA") -> Iterator[Cache]:
-    """A cache for the length of a block."""
-    with ExitStack() as stack:
-        if clustered:
-            processes = stack.enter_context(redis_cluster(3, kind)).nodes
-        else:
-            processes = [stack.enter_context(redis_server(kind))]
-        keys = {"Primary": secrets.token_hex(8), "Secondary": secrets.token_hex(8)}
-        admins = []
-        for process in processes:
-            connection = process.connect()
-            connection.call("ACL", "SETUSER", ADMIN, "on", ">service", "~*", "&*", "+@all")
-            connection.call("AUTH", ADMIN, "service")
-            connection.call("CONFIG", "SET", "notify-keyspace-events", notify)
-            connection.call("ACL", "SETUSER", "default", "resetpass", f">{keys['Primary']}", f">{keys['Secondary']}")
-            admins.append(connection)
-            stack.callback(connection.close)
-        made = Cache(name, role, processes, clustered, keys, admins, folder / "credentials.json")
-        made.publish()
-        yield made
+    def close(self) -> None:
+        """End the service's own connections."""
+        for admin in self.admins:
+            admin.close()
 
 
 class Writers:
     """The application of `tools/workload.py` as a process."""
 
-    def __init__(self, world: World, options: Sequence[str]) -> None:
-        command = [sys.executable, str(ROOT / "tools" / "workload.py"), "--endpoint", str(world.endpoint.path)]
-        command += ["--credentials", str(world.credentials), *options]
+    def __init__(self, folder: Path, options: Sequence[str], environment: dict[str, str]) -> None:
+        command = [sys.executable, str(ROOT / "tools" / "workload.py"), "--endpoint", str(folder / "endpoint.json")]
+        command += ["--credentials", str(folder / "credentials.json"), "--progress-s", "0.05", *options]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         )
+        self._lines = b""
+        self.status: dict[str, Any] = {}
+        self.wait_for(0)
+
+    def wait_for(self, acknowledged: int, *, more: bool = False, timeout_s: float = 30.0) -> None:
+        """Wait until so many commands were acknowledged (*more*: from now on)."""
         assert self._process.stderr is not None
-        line = self._process.stderr.readline()
-        assert '"started"' in line, line + self._process.stderr.read()
+        if more:
+            self._drain()
+            acknowledged += self.status.get("acknowledged", 0)
+        deadline = time.monotonic() + timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stderr, selectors.EVENT_READ)
+            while self.status.get("acknowledged", -1) < acknowledged:
+                assert time.monotonic() < deadline, f"only {self.status} after {timeout_s} s"
+                if selector.select(0.2) and not self._drain():
+                    raise AssertionError(f"the application ended: {self._lines.decode()}")
+
+    def _drain(self) -> bool:
+        """Read what it has said; False when it will say no more."""
+        assert self._process.stderr is not None
+        descriptor = self._process.stderr.fileno()
+        os.set_blocking(descriptor, False)
+        try:
+            while chunk := os.read(descriptor, 1 << 16):
+                self._lines += chunk
+        except BlockingIOError:
+            pass
+        else:
+            return False
+        finally:
+            *lines, self._lines = self._lines.split(b"\n")
+            for line in lines:
+                if line.startswith(b"{"):
+                    self.status = json.loads(line)
+        return True
 
     def stop(self) -> dict[str, Any]:
         """End it and return what it found."""
         self._process.send_signal(signal.SIGTERM)
         output, errors = self._process.communicate(timeout=60)
-        assert output, errors
+        assert output, errors.decode()
         result: dict[str, Any] = json.loads(output)
         return result
 
@@ -155,31 +198,39 @@ class Writers:
 class World:
     """A source, a target and an Endpoint that names the source."""
 
+    folder: Path
     source: Cache
     target: Cache
     endpoint: FileEndpointStore
-    credentials: Path
     events: list[CutoverEvent] = field(default_factory=list)
     stack: ExitStack = field(default_factory=ExitStack)
+
+    @classmethod
+    def attach(cls, folder: Path) -> World:
+        """Return the world that another process made in *folder*."""
+        return cls(
+            folder, Cache(folder, "source"), Cache(folder, "target"), FileEndpointStore(folder / "endpoint.json")
+        )
 
     def writers(self, mode: str = "plain", *, rate: int = 500, connections: int = 20, seed: int = 0) -> Writers:
         """Start an application."""
         options = ["--mode", mode, "--rate", str(rate), "--connections", str(connections), "--seed", str(seed)]
-        writers = Writers(self, options)
+        environment = {"SSL_CERT_FILE": self.source.ca_file} if self.source.ca_file else {}
+        writers = Writers(self.folder, options, environment)
         self.stack.callback(writers.kill)
         return writers
 
     def fill(self, count: int, cache: Cache | None = None, prefix: str = "k") -> None:
         """Write *count* keys of all types to a cache (the source), in two databases where it has them."""
         cache = cache or self.source
-        for database in (0,) if cache.clustered else (0, 1):
-            by_admin: dict[int, list[tuple[Any, ...]]] = {}
-            for number in range(count // (1 if cache.clustered else 2)):
+        databases = (0,) if cache.clustered else (0, 1)
+        for database in databases:
+            by_node: dict[int, list[tuple[Any, ...]]] = {}
+            for number in range(count // len(databases)):
                 key = f"{prefix}:{number}".encode()
-                admin = cache.admin_for(key)
-                by_admin.setdefault(cache.admins.index(admin), []).extend(_filling(key, number))
-            for index, commands in by_admin.items():
-                admin = cache.admins[index]
+                by_node.setdefault(cache.admin_of(key), []).extend(_filling(key, number))
+            for node, commands in by_node.items():
+                admin = cache.admins[node]
                 admin.select(database)
                 admin.pipeline(commands)
                 admin.select(0)
@@ -190,13 +241,13 @@ class World:
         self.events.clear()
         options.setdefault("keys", source)
         options.setdefault("limits", CutoverLimits(total_s=60))
+        options.setdefault("on_event", self.events.append)
         return kind(
             source.address,
             target.address,
             endpoint=self.endpoint,
             source_entry=source.entry,
             target_entry=target.entry,
-            on_event=self.events.append,
             **options,
         ).run()
 
@@ -218,16 +269,36 @@ def _filling(key: bytes, number: int) -> list[tuple[Any, ...]]:
 
 
 @contextmanager
-def world(folder: Path, *, source: str = "7.0", target: str = "7.0", clustered: bool = False) -> Iterator[World]:
+def world(
+    folder: Path,
+    *,
+    source: str = "7.0",
+    target: str = "7.0",
+    clustered: bool = False,
+    tls: TlsFiles | None = None,
+    notify: str = "KA",
+) -> Iterator[World]:
     """Two caches and an Endpoint for the length of a block; every process is ended with it."""
     with ExitStack() as stack:
-        one = stack.enter_context(cache("one", "source", source, folder, clustered=clustered))
-        two = stack.enter_context(cache("two", "target", target, folder, clustered=clustered))
+        caches = []
+        roles: tuple[tuple[Role, str], ...] = (("source", source), ("target", target))
+        for role, kind in roles:
+            if clustered:
+                processes = stack.enter_context(redis_cluster(3, kind)).nodes
+            else:
+                processes = [stack.enter_context(redis_server(kind, **({"tls": tls} if tls else {})))]
+            made = Cache.make(
+                folder,
+                role,
+                [process.port for process in processes],
+                clustered=clustered,
+                ca_file=str(tls.authority) if tls else None,
+                notify=notify if role == "source" else "KA",
+            )
+            stack.callback(made.close)
+            caches.append(made)
         endpoint = FileEndpointStore(folder / "endpoint.json")
-        endpoint.put(one.entry)
-        made = World(one, two, endpoint, folder / "credentials.json")
-        stack.enter_context(made.stack)
-        yield made
-
-
-__all__ = ["Cache", "Connection", "Node", "World", "Writers", "cache", "world"]
+        endpoint.put(caches[0].entry)
+        here = World(folder, caches[0], caches[1], endpoint)
+        stack.enter_context(here.stack)
+        yield here
