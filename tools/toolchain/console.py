@@ -131,9 +131,10 @@ def output_of(command: Sequence[str | os.PathLike[str]], *, stdin: str = "", tim
 
 
 def _count_lines(descriptor: int) -> int:
+    """Count what a program has reported so far, without what Go says of downloads."""
     # The child writes through the same open file: reading must not move its position.
-    lines, offset = 0, 0
+    content, offset = b"\n", 0
     while chunk := os.pread(descriptor, 1 << 16, offset):
-        lines += chunk.count(b"\n")
+        content += chunk
         offset += len(chunk)
-    return lines
+    return content.count(b"\n") - 1 - content.count(b"\ngo: ")

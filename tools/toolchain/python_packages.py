@@ -50,10 +50,8 @@ def install_apart(requirements: Path, folder: Path, *, what: str, cure: str, tit
     Raises:
         Problem: they cannot be installed.
     """
-    options = ["install", "--require-hashes", "--no-deps", "--target", folder, "--requirement", requirements]
-    uv = _uv()
-    installer = [uv, "pip"] if uv is not None else _pip()
-    run([*installer, *options], what=what, cure=cure, title=title, variables=_uv_settings())
+    arguments = ["--require-hashes", "--no-deps", "--target", str(folder), "--requirement", str(requirements)]
+    _pip_install(arguments, what=what, cure=cure, title=title)
 
 
 def _fingerprint() -> str:
@@ -104,41 +102,36 @@ def _create() -> None:
 
 def _install() -> None:
     count = len(re.findall(r"(?m)^[a-z0-9]", LOCK_FILE.read_text(encoding="utf-8")))
-    uv = _uv()
-    if uv is not None:
-        installer = [str(uv), "pip", "install", "--python", str(_PYTHON), "--require-hashes"]
-        project = [str(uv), "pip", "install", "--python", str(_PYTHON), "--no-deps", "--no-build-isolation"]
-    else:
-        installer = [*_pip(), "install", "--require-hashes", "--disable-pip-version-check"]
-        project = [*_pip(), "install", "--disable-pip-version-check", "--no-deps", "--no-build-isolation"]
-    cure = "see the lines above; where a package index cannot be reached set PIP_INDEX_URL, then `make setup`"
-    title = f"Installing up to {count} Python packages with {Path(installer[0]).name}"
-    lock = ["--requirement", str(LOCK_FILE)]
-    try:
-        run(
-            [*installer, *lock],
-            what="The Python packages could not be installed",
-            cure=cure,
-            title=title,
-            variables=_uv_settings(),
-        )
-    except Problem as problem:
-        # pip knows the user's proxies, certificates and credentials from more places than uv does.
-        if uv is None or not _pip_works():
-            raise
-        say(f"    {problem.what}; trying again with pip")
-        run(
-            [*_pip(), "install", "--require-hashes", "--disable-pip-version-check", *lock],
-            what="The Python packages could not be installed",
-            cure=cure,
-            title=f"Installing up to {count} Python packages with pip, which takes some minutes",
-        )
-    run(
-        [*project, "--editable", str(REPOSITORY)],
+    cure = "see the lines above; where PyPI cannot be reached set PIP_INDEX_URL to an index that can, then `make setup`"
+    _pip_install(
+        ["--require-hashes", "--requirement", str(LOCK_FILE)],
+        what="The Python packages could not be installed",
+        cure=cure,
+        title=f"Installing Python packages, up to {count}",
+    )
+    _pip_install(
+        ["--no-deps", "--no-build-isolation", "--editable", str(REPOSITORY)],
         what="redismove itself could not be installed",
         cure=cure,
-        variables=_uv_settings(),
+        title="Installing redismove itself, editable",
     )
+
+
+def _pip_install(arguments: list[str], *, what: str, cure: str, title: str) -> None:
+    """Run `pip install`, by uv where there is one: it takes seconds where pip takes minutes."""
+    uv = _uv()
+    if uv is not None:
+        command = [str(uv), "pip", "install", "--python", str(_PYTHON), *arguments]
+        try:
+            run(command, what=what, cure=cure, title=title, variables=_uv_settings())
+        except Problem:
+            # pip knows proxies, certificates and credentials from more places than uv does.
+            if not _pip_works():
+                raise
+            say("    trying again with pip, which takes longer")
+        else:
+            return
+    run([*_pip(), "install", *arguments], what=what, cure=cure, title=title)
 
 
 def _uv() -> Path | None:
@@ -159,7 +152,6 @@ def _uv() -> Path | None:
                 [
                     *_pip(),
                     "install",
-                    "--disable-pip-version-check",
                     "--require-hashes",
                     "--only-binary=:all:",
                     "--requirement",
@@ -175,9 +167,10 @@ def _uv() -> Path | None:
 
 
 def _pip() -> list[str]:
+    quiet = "--disable-pip-version-check"
     if (VENV / "bin" / "pip").exists():
-        return [str(_PYTHON), "-m", "pip"]
-    return [sys.executable, "-m", "pip", "--python", str(_PYTHON)]
+        return [str(_PYTHON), "-m", "pip", quiet]
+    return [sys.executable, "-m", "pip", quiet, "--python", str(_PYTHON)]
 
 
 def _pip_works() -> bool:
@@ -205,7 +198,7 @@ def _uv_settings() -> dict[str, str]:
 
 
 def _pip_settings() -> dict[str, str]:
-    answer = output_of([*_pip(), "config", "list", "--disable-pip-version-check"]) or ""
+    answer = output_of([*_pip(), "config", "list"]) or ""
     settings: dict[str, str] = {}
     # From the weakest source to the strongest, as pip lists them; ":env:" is what PIP_... variables say.
     for section, name, value in re.findall(r"(?m)^(global|install|:env:)\.([a-z-]+)='(.*)'$", answer):
