@@ -40,7 +40,13 @@ class CacheMove(pulumi.ComponentResource):
         self._survey = _look(settings, self._recorded)
         self.move = self._survey.move
         self._child = pulumi.ResourceOptions(parent=self)
-        self.gate = StageGate("gate", self.move, stage_since_s=self._stage_since_s(), opts=self._child)
+        self.gate = StageGate(
+            "gate",
+            self.move,
+            move_id=self._survey.move_id,
+            stage_since_s=self._stage_since_s(),
+            opts=self._child,
+        )
         refused = rules.refusals(self.move)
         if refused:
             # A targeted update skips the gate's own check; this stops the program, and with it every deletion.

@@ -42,7 +42,9 @@ _RESERVED = "__provider"
 
 
 def told(text: str) -> None:
-    """Print one line of progress; the engine shows it beside the resource."""
+    """Print one line of progress; the engine shows what a provider prints while the operation runs."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def inputs_of(properties: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def _known(value: Any) -> Any:
 class StageGateProvider(Provider):
     """Refuses a stage whose rules do not hold; records the stage, the two ids and the declared target."""
 
-    significant = ("stage", "method", "sourceId", "targetId", "declaredTarget", "stageSince")
+    significant = ("stage", "method", "moveId", "sourceId", "targetId", "declaredTarget", "stageSince")
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         """Judge the move; every broken rule is one failure."""
@@ -66,10 +66,11 @@ class StageGate(Resource, name="StageGate", module="redismove"):
     stage: pulumi.Output[str]
 
     def __init__(
-        self, name: str, move: Move, *, stage_since_s: float, opts: pulumi.ResourceOptions | None = None
+        self, name: str, move: Move, *, move_id: str, stage_since_s: float, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """
-        Register the gate for *move*; *stage_since_s* is the Unix time at which this stage was first asked for.
+        Register the gate for *move*. *move_id* marks the target as made by this move; *stage_since_s* is the Unix
+        time at which this stage was first asked for.
         """
         super().__init__(
             StageGateProvider(),
@@ -79,6 +80,7 @@ class StageGate(Resource, name="StageGate", module="redismove"):
                 "method": move.method,
                 "sourceId": move.source_id,
                 "targetId": move.target_id,
+                "moveId": move_id,
                 "stageSince": stage_since_s,
                 "declaredTarget": to_dict(move.declared_target),
                 "move": to_dict(move),

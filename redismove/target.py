@@ -13,7 +13,7 @@ from redismove import stages
 from redismove.facts import CacheFacts
 from redismove.settings import MoveSettings
 
-STACK_TAG: Final = "redismove-stack"
+MOVE_TAG: Final = "redismove-move"
 SOURCE_TAG: Final = "redismove-source"
 _NOT_CARRIED_CONFIGURATION: Final = (
     "rdb-storage-connection-string",
@@ -44,14 +44,13 @@ _COMPARED: Final = (
 )
 
 
-def stack_tag(stack: str) -> str:
-    """Return the tag value by which a target is known as made by *stack*."""
-    return f"redismove/{stack}"
+def made_by(cache: CacheFacts | None, move_id: str) -> bool:
+    """
+    Whether the move *move_id* made this cache, by its tag.
 
-
-def made_by(cache: CacheFacts | None, stack: str) -> bool:
-    """Whether *stack* made this cache, by its tag."""
-    return cache is not None and cache.tags.get(STACK_TAG) == stack_tag(stack)
+    The id is random and recorded when a stack adopts its source: a name would also fit the target of an earlier move.
+    """
+    return cache is not None and bool(move_id) and cache.tags.get(MOVE_TAG) == move_id
 
 
 def notifications_with_ours(events: str) -> str:
@@ -64,7 +63,7 @@ def notifications_with_ours(events: str) -> str:
     return events if suffices else "".join(dict.fromkeys(events + "KEA"))
 
 
-def target_like(source: CacheFacts, settings: MoveSettings, *, stack: str, target_id: str) -> CacheFacts:
+def target_like(source: CacheFacts, settings: MoveSettings, *, move_id: str, target_id: str) -> CacheFacts:
     """
     Return the target as it is to be declared: like *source*, in the new region.
 
@@ -119,7 +118,7 @@ def target_like(source: CacheFacts, settings: MoveSettings, *, stack: str, targe
         access_policy_assignments=tuple(a for a in source.access_policy_assignments),
         identity_type=source.identity_type,
         user_assigned_identities=source.user_assigned_identities,
-        tags={**source.tags, STACK_TAG: stack_tag(stack), SOURCE_TAG: source.name},
+        tags={**source.tags, MOVE_TAG: move_id, SOURCE_TAG: source.name},
     )
 
 

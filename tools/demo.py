@@ -179,7 +179,7 @@ def take_stages(demo: Demo, application: subprocess.Popen[str]) -> None:
     for stage in stages.way(demo.method):
         with demo.timed(stage, stages.SUMMARY[stage]):
             demo.pulumi("config", "set", "redismove:stage", stage, show=False)
-            demo.pulumi("up", "-y", "--policy-pack", "policies")
+            demo.pulumi("up", "-y", "--suppress-outputs", "--policy-pack", "policies")
         if application.poll() is not None:
             raise DemoFailed(f"the application ended during {stage} with {application.returncode}")
         if stage == stages.CUTOVER and demo.method != stages.NEW_CACHE:
@@ -223,7 +223,7 @@ def summarise(demo: Demo, checked: dict[str, Any], cutover: dict[str, Any]) -> b
         "lost writes": f"{lost}",
         "client errors": f"{checked['client_errors']}",
         "hold": f"{cutover.get('hold_ms', 0):.1f} ms",
-        "gap that the application saw": f"{checked.get('gap_ms') or 0:.1f} ms",
+        "gap that the application saw": ", ".join(f"{gap:.1f} ms" for gap in checked["gap_ms"]) or "none",
         "keys compared": f"{demo.compared.get('keys', 0):,}",
         "differences": f"{different}",
         "seconds": ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in demo.seconds.items()),

@@ -95,6 +95,13 @@ class Caches:
                 details = self._details(client, where)
             return _facts(cache, parts, details)
 
+    def all_in_subscription(self) -> list[CacheFacts]:
+        """Return every Azure Cache for Redis of the session's subscription, without firewall rules and policies."""
+        with self._told("listing the caches of the subscription"):
+            return [
+                _facts(cache, CacheId.parse(cache.id), {}) for cache in self._session.redis.redis.list_by_subscription()
+            ]
+
     def state(self, cache_id: str) -> str:
         """Return the provisioning state of a cache, "" where Azure has no such cache."""
         parts = CacheId.parse(cache_id)

@@ -27,7 +27,8 @@ def main() -> NoReturn:
     """Run the command line; what a user can cause ends in one sentence and exit status 2."""
     try:
         app()
-    except RedismoveError:
+    except RedismoveError as error:
+        typer.echo(f"error: {error}", err=True)
         sys.exit(2)
     sys.exit(0)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import typer
 from pulumi import automation as auto
 
 from redismove.cli.stack import StackError, StackView
@@ -42,7 +43,8 @@ class Lock:
 def resume(stack: StackOption = "") -> None:
     """Remove a lock whose process is gone and pending creates of a killed update; then run `pulumi up` again."""
     view = StackView.open(stack)
-    [*_clear_locks(view), *_clear_pending(view)]
+    done = [*_clear_locks(view), *_clear_pending(view)]
+    typer.echo("\n".join(done) if done else f"stack {view.name}: nothing to clear; run `pulumi up`")
 
 
 def _clear_locks(view: StackView) -> list[str]:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from redismove.cli.stack import StackView
+from redismove.cli.stack import StackView, as_json
 
 StackOption = Annotated[str, typer.Option("--stack", "-s", help="The stack; the selected one by default.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -18,6 +18,7 @@ def status(stack: StackOption = "", json: JsonOption = False) -> None:
     """Print stage, caches, link, evidence and Endpoint of the move."""
     outputs = StackView.open(stack).outputs()
     if json:
+        typer.echo(as_json(outputs))
         return
     table = Table(show_header=False)
     for name in ("stage", "method", "source", "target", "link", "endpoint", "evidence", "cutover"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +45,7 @@ class Recorded:
 
     stage: str = ""
     method: str = ""
+    move_id: str = ""
     source_id: str = ""
     target_id: str = ""
     stage_since_s: float = 0.0
@@ -61,6 +63,7 @@ class Survey:
     move: Move
     settings: MoveSettings
     recorded: Recorded
+    move_id: str
     endpoint_file: Path
     project_folder: Path
 
@@ -81,6 +84,7 @@ def recorded_by(recorded: dict[str, dict[str, Any]]) -> Recorded:
     return Recorded(
         stage=str(gate.get("stage") or ""),
         method=str(gate.get("method") or ""),
+        move_id=str(gate.get("moveId") or ""),
         source_id=str(gate.get("sourceId") or ""),
         target_id=str(gate.get("targetId") or ""),
         stage_since_s=float(gate.get("stageSince") or 0.0),
@@ -132,7 +136,8 @@ def survey(
     source = caches.settled(source_id, timeout_s=wait_s, tell=tell)
     there = caches.settled(target_id, timeout_s=wait_s, tell=tell) if target_id else None
     link = _link(caches, source, there, source_id, target_id)
-    made_here = target.made_by(there, stack)
+    move_id = recorded.move_id or uuid.uuid4().hex
+    made_here = target.made_by(there, recorded.move_id)
 
     if there is not None and settings.stage in _STAGES_THAT_ERASE and not made_here:
         there = dataclasses.replace(there, keys=_count_keys(caches, there))
@@ -155,7 +160,7 @@ def survey(
         fixed_target_id="" if recorded.stage in ("", stages.ADOPT) else recorded.target_id,
         source=source,
         target=there,
-        declared_target=_declared(settings, recorded, source, there, made_here, stack=stack, target_id=target_id),
+        declared_target=_declared(settings, recorded, source, there, made_here, move_id=move_id, target_id=target_id),
         target_made_by_stack=made_here,
         link=link,
         evidence=recorded.evidence,
@@ -172,7 +177,12 @@ def survey(
         signed_in_subscription_id=session.subscription_id,
     )
     return Survey(
-        move=move, settings=settings, recorded=recorded, endpoint_file=endpoint_file, project_folder=project_folder
+        move=move,
+        settings=settings,
+        recorded=recorded,
+        move_id=move_id,
+        endpoint_file=endpoint_file,
+        project_folder=project_folder,
     )
 
 
@@ -193,7 +203,7 @@ def _declared(
     there: CacheFacts | None,
     made_here: bool,
     *,
-    stack: str,
+    move_id: str,
     target_id: str,
 ) -> CacheFacts | None:
     if settings.target is None:
@@ -205,7 +215,7 @@ def _declared(
         return recorded.declared_target
     if source is None:
         return recorded.declared_target
-    return target.target_like(source, settings, stack=stack, target_id=target_id)
+    return target.target_like(source, settings, move_id=move_id, target_id=target_id)
 
 
 def _endpoint(path: Path) -> EndpointFacts | None:
