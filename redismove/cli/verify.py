@@ -46,7 +46,7 @@ def fail(error: RedismoveError, *, as_json: bool) -> typer.Exit:
     return typer.Exit(FAILED)
 
 
-def verify(  # noqa: PLR0917 - options, not positions
+def verify(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE_URL", help="redis://[user][:password@]host[:port], rediss:// with TLS.")
     ],

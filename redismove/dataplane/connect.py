@@ -348,7 +348,7 @@ class Connection:
         data = memoryview(hiredis.pack_command(tuple(command)))  # type: ignore[arg-type] # its stub says 1-tuple
         deadline = time.monotonic() + self.timeout_s
         while data:
-            sent = self._send_some(data)
+            sent = self.send_some(data)
             data = data[sent:]
             if data and not sent:
                 self._wait(select.POLLOUT, deadline)
@@ -397,7 +397,13 @@ class Connection:
             ) from None
         return _NOTHING if reply is False else reply
 
-    def _send_some(self, data: memoryview) -> int:
+    def send_some(self, data: memoryview) -> int:
+        """
+        Send as much as the socket takes now; 0 when it takes nothing.
+
+        Raises:
+            ConnectionLost: the connection ended.
+        """
         self.check_open()
         try:
             sent = self._socket.send(data[:_SEND_BYTES])
@@ -422,6 +428,34 @@ class Connection:
         self.last_used = time.monotonic()
         self._reader.feed(data)
         return True
+
+    def receive_into(self, room: memoryview) -> int:
+        """
+        Receive as much as there is now into `room`; 0 when there is nothing.
+
+        For programs that parse by themselves; never mixed with replies that `call` or `pipeline` wait for.
+
+        Raises:
+            ConnectionLost: the connection ended.
+        """
+        self.check_open()
+        received = 0
+        try:
+            # TLS gives one record of at most 16 KiB at a time.
+            while received < len(room):
+                size = self._socket.recv_into(room[received:])
+                if not size:
+                    raise self._lost("the server closed it")
+                received += size
+                if not self._tls:
+                    break
+        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        except OSError as error:
+            raise self._lost(_reason(error)) from None
+        if received:
+            self.last_used = time.monotonic()
+        return received
 
     def _wait(self, events: int, deadline: float) -> None:
         remaining_s = deadline - time.monotonic()
@@ -529,7 +563,7 @@ class _Exchange:
 
     def push(self) -> None:
         while self.data:
-            sent = self.connection._send_some(self.data)
+            sent = self.connection.send_some(self.data)
             if not sent:
                 return
             self.data = self.data[sent:]
@@ -691,6 +725,12 @@ class Server:
         connection = self._connections.pop((host, port), None)
         if connection is not None:
             connection.close()
+
+    def forget_broken(self) -> None:
+        """Drop kept connections that have broken, so that the next use opens new ones."""
+        for (host, port), connection in list(self._connections.items()):
+            if connection.closed_because is not None:
+                self._forget(host, port)
 
     def close(self) -> None:
         """End every kept connection."""

@@ -54,10 +54,13 @@ def kind_and_length(server: Server, database: int, key: bytes) -> tuple[str, int
         raise
 
 
-def windows(server: Server, database: int, key: bytes, kind: str) -> Iterator[list[tuple[bytes, ...] | bytes]]:
+def windows(
+    server: Server, database: int, key: bytes, kind: str, *, ordered: bool = False
+) -> Iterator[list[tuple[bytes, ...] | bytes]]:
     """
     The elements of a value in windows: bytes of a string or items as 1-tuples; pairs of a hash (field, value) or
-    sorted set (member, score text); a stream's entries as (id, field, value, ...).
+    sorted set (member, score text); a stream's entries as (id, field, value, ...). `ordered` reads a sorted set by
+    rank, so that two of them can be compared window by window; by cursor (else) nothing is missed when ranks shift.
     """
     if kind == "string":
         start = 0
@@ -71,6 +74,11 @@ def windows(server: Server, database: int, key: bytes, kind: str) -> Iterator[li
         while items := ask(server, database, key, "LRANGE", key, start, start + WINDOW_ELEMENTS - 1):
             yield [(item,) for item in items]
             start += len(items)
+    elif kind == "zset" and ordered:
+        start = 0
+        while flat := ask(server, database, key, "ZRANGE", key, start, start + WINDOW_ELEMENTS - 1, "WITHSCORES"):
+            yield list(zip(flat[::2], flat[1::2], strict=True))
+            start += len(flat) // 2
     elif kind in ("set", "hash", "zset"):
         command = {"set": "SSCAN", "hash": "HSCAN", "zset": "ZSCAN"}[kind]
         cursor = b"0"
@@ -99,7 +107,7 @@ def field_expiries(server: Server, database: int, key: bytes, names: list[bytes]
     return {name: at_ms for name, at_ms in zip(names, times or [], strict=bool(times)) if at_ms >= 0}
 
 
-def copy_commands(  # noqa: PLR0917 - one value, from here to there
+def copy_commands(
     source: Server, database: int, key: bytes, kind: str, into: bytes, target: Server
 ) -> Iterator[list[Command]]:
     """The commands that rebuild `key` of the source as `into`, window by window."""

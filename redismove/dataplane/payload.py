@@ -12,7 +12,7 @@ those of Redis' `rdb.c`, `ziplist.c`, `listpack.c`, `intset.c` and `t_stream.c`,
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Literal
@@ -189,7 +189,9 @@ def _scores(kind_byte: int, reader: _Reader) -> list[tuple[bytes, float]]:
         flat = (ziplist if kind_byte == _ZSET_ZIPLIST else listpack)(reader.string())
         return [(member, float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)]
     read_score = reader.double if kind_byte == _ZSET_2 else reader.text_double
-    return [(reader.string(), read_score()) for _ in range(reader.length())]
+    scores = [(reader.string(), read_score()) for _ in range(reader.length())]
+    scores.reverse()  # saved from the highest to the lowest
+    return scores
 
 
 def _fields(kind_byte: int, reader: _Reader) -> list[tuple[bytes, bytes]]:
@@ -471,9 +473,14 @@ def _blake(data: bytes) -> bytes:
     return blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
+def framed(*parts: bytes) -> bytes:
+    """Join parts so that their borders cannot be confused."""
+    return b"".join([struct.pack("<I", len(part)) + part for part in parts])
+
+
 class ElementSum:
     """
-    An order-independent digest of a collection: the sum, modulo 2^128, of the BLAKE2b of each element.
+    An order-independent digest of a set or hash: the sum, modulo 2^128, of the BLAKE2b of each element.
 
     Elements may be added in any order and in parts, so a value too big for memory needs no sorting.
     """
@@ -494,9 +501,25 @@ class ElementSum:
         return _blake(framed(kind.encode(), b"%d" % self.count, self.total.to_bytes(DIGEST_BYTES, "little")))
 
 
-def framed(*parts: bytes) -> bytes:
-    """Join parts so that their borders cannot be confused."""
-    return b"".join(struct.pack("<I", len(part)) + part for part in parts)
+class ElementRun:
+    """A digest of a string, list, sorted set or stream: its elements in their order, added in parts."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self, kind: Kind) -> None:
+        self._hash = blake2b(framed(kind.encode()), digest_size=DIGEST_BYTES)
+
+    def add(self, *parts: bytes) -> None:
+        """Add the next element."""
+        self._hash.update(framed(*parts))
+
+    def add_piece(self, piece: bytes, *, of_bytes: int | None = None) -> None:
+        """Add a piece of one long element; `of_bytes`, its whole length, with the first piece."""
+        self._hash.update(piece if of_bytes is None else struct.pack("<I", of_bytes) + piece)
+
+    def digest(self) -> bytes:
+        """The digest of the whole value."""
+        return self._hash.digest()
 
 
 def score_bytes(score: float) -> bytes:
@@ -504,67 +527,50 @@ def score_bytes(score: float) -> bytes:
     return struct.pack("<d", score + 0.0)
 
 
-def string_digest(value: bytes) -> bytes:
-    """Digest of a string."""
-    return _blake(framed(b"string", value))
-
-
-def element_sum(value: Value) -> ElementSum:
-    """The sum over a value's elements; lists and streams count each element's place."""
-    total = ElementSum()
-    if value.kind == "list":
-        for index, item in enumerate(value.items):
-            total.add(struct.pack("<Q", index), item)
-    elif value.kind == "set":
-        for item in value.items:
-            total.add(item)
-    elif value.kind == "zset":
-        for member, score in value.scores:
-            total.add(member, score_bytes(score))
-    elif value.kind == "hash":
-        for name, content in value.fields:
-            expires = value.field_expires_at_ms.get(name)
-            total.add(name, content) if expires is None else total.add(name, content, struct.pack("<q", expires))
-    elif value.kind == "stream":
-        assert value.stream is not None
-        for entry_id, pairs in value.stream.entries:
-            add_stream_entry(total, entry_id, pairs)
-        add_stream_rest(total, value.stream)
-    return total
-
-
-def add_stream_entry(total: ElementSum, entry_id: StreamId, pairs: list[bytes]) -> None:
+def add_stream_entry(run: ElementRun, entry_id: StreamId, pairs: Sequence[bytes]) -> None:
     """Add one entry of a stream."""
-    total.add(b"e", struct.pack("<QQ", *entry_id), *pairs)
+    run.add(b"e", struct.pack("<QQ", *entry_id), struct.pack("<I", len(pairs) // 2), *pairs)
 
 
-def add_stream_rest(total: ElementSum, stream: Stream) -> None:
+def add_stream_rest(run: ElementRun, stream: Stream) -> None:
     """Add what a stream has besides its entries: last id, groups, consumers, pending entries."""
-    total.add(b"l", struct.pack("<QQ", *stream.last_id))
+    run.add(b"l", struct.pack("<QQ", *stream.last_id))
     for group in stream.groups:
-        total.add(b"g", group.name, struct.pack("<QQ", *group.last_id))
+        run.add(b"g", group.name, struct.pack("<QQ", *group.last_id))
         for consumer in group.consumers:
-            total.add(b"c", group.name, consumer)
+            run.add(b"c", consumer)
         for pending_id, pending in group.pending.items():
-            total.add(
-                b"p",
-                group.name,
-                struct.pack("<QQ", *pending_id),
-                pending.consumer,
-                struct.pack("<qQ", pending.delivered_at_ms, pending.deliveries),
-            )
+            counted = struct.pack("<qQ", pending.delivered_at_ms, pending.deliveries)
+            run.add(b"p", struct.pack("<QQ", *pending_id), pending.consumer, counted)
 
 
 def digest(value: Value) -> bytes:
     """
     16 bytes that are equal for equal values, whatever encoding or server they came from.
 
-    Left out, because servers before 7.0 do not keep them: a stream's entries-added and max-deleted-id (compared by
-    `differs_in` where both sides have them), a group's entries-read, and when a consumer was last seen.
+    Left out, because servers before 7.0 do not keep them: a stream's entries-added, max-deleted-id and a group's
+    entries-read (compared by `differs_in` where both sides have them), and when a consumer was last seen.
     """
+    if value.kind in ("set", "hash"):
+        total = ElementSum()
+        for item in value.items:
+            total.add(item)
+        for name, content in value.fields:
+            expires = value.field_expires_at_ms.get(name)
+            total.add(name, content) if expires is None else total.add(name, content, struct.pack("<q", expires))
+        return total.digest(value.kind)
+    run = ElementRun(value.kind)
     if value.kind == "string":
-        return string_digest(value.string)
-    return element_sum(value).digest(value.kind)
+        run.add(value.string)
+    for item in value.items:
+        run.add(item)
+    for member, score in value.scores:
+        run.add(member, score_bytes(score))
+    if value.stream is not None:
+        for entry_id, pairs in value.stream.entries:
+            add_stream_entry(run, entry_id, pairs)
+        add_stream_rest(run, value.stream)
+    return run.digest()
 
 
 def differs_in(one: Value, other: Value) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -10,11 +11,13 @@ from typing import Literal
 from redismove.dataplane.connect import Command, Node, Packed, Reply, Server, clock_skew_ms, exchange
 from redismove.dataplane.errors import PayloadUnreadable, ReplyError, explain
 from redismove.dataplane.keys import NO_EXPIRY, NO_KEY, keyed, read_states
-from redismove.dataplane.parts import LENGTH_COMMAND, field_expiries, kind_and_length, stream_rest, windows
+from redismove.dataplane.parts import LENGTH_COMMAND, field_expiries, kind_and_length, parse_id, stream_rest, windows
 from redismove.dataplane.payload import (
+    ElementRun,
     ElementSum,
     Stream,
     Value,
+    add_stream_entry,
     add_stream_rest,
     decode,
     differs_in,
@@ -290,7 +293,7 @@ def _compare_in_parts(pair: Pair, database: int, key: bytes, outcome: Outcome, d
     if length != other_length:
         outcome.differences.append(Difference(database, key, "value", f"{kind}: length {length} / {other_length}"))
         return
-    reason, mine = _parts_difference(pair, database, key, kind)
+    reason, mine = _parts_difference(pair, database, key, kind, length)
     if reason:
         outcome.differences.append(Difference(database, key, "value", reason))
         return
@@ -300,26 +303,49 @@ def _compare_in_parts(pair: Pair, database: int, key: bytes, outcome: Outcome, d
     if reason:
         outcome.differences.append(Difference(database, key, "expiry", reason))
     elif digests:
-        outcome.digests.append(_key_digest(database, key, kind.encode(), b"%d" % length, mine, _flag(expiries[0])))
+        outcome.digests.append(_key_digest(database, key, mine, _flag(expiries[0])))
 
 
-def _parts_difference(pair: Pair, database: int, key: bytes, kind: str) -> tuple[str | None, bytes]:
-    """What differs in a big value, and a digest of it where the type gives one."""
+def _parts_difference(pair: Pair, database: int, key: bytes, kind: str, length: int) -> tuple[str | None, bytes]:
+    """What differs in a big value, and the same digest of it that `payload.digest` would give."""
     source, target = pair.source, pair.target
-    if kind in ("set", "zset", "hash"):
+    if kind in ("set", "hash"):
         mine, theirs = (_sum_in_parts(server, database, key, kind) for server in (source, target))
         return (None if mine == theirs else f"{kind}: content differs"), mine
-    pieces = (windows(server, database, key, kind) for server in (source, target))
-    if any(window != other for window, other in zip_longest(*pieces)):
-        return f"{kind}: content differs", b""
+    run = ElementRun(kind)  # type: ignore[arg-type]
+    if kind == "string":
+        run.add_piece(b"", of_bytes=length)
+    pieces = (windows(server, database, key, kind, ordered=True) for server in (source, target))
+    for window, other in zip_longest(*pieces):
+        if window is None or other is None or not _same_window(kind, window, other):
+            return f"{kind}: content differs", b""
+        _add_window(run, kind, window)
     if kind != "stream":
-        return None, b""
+        return None, run.digest()
     mine_rest, their_rest = (stream_rest(server, database, key) for server in (source, target))
     _align_delivery_times(mine_rest, their_rest)
-    total = ElementSum()
-    add_stream_rest(total, their_rest)
+    add_stream_rest(run, their_rest)
     reason = differs_in(Value("stream", stream=mine_rest), Value("stream", stream=their_rest))
-    return reason, total.digest("stream")
+    return reason, run.digest()
+
+
+def _same_window(kind: str, one: list[tuple[bytes, ...] | bytes], other: list[tuple[bytes, ...] | bytes]) -> bool:
+    if one == other:
+        return True
+    # Servers write the same score in different digits.
+    return kind == "zset" and [(m, float(s)) for m, s in one] == [(m, float(s)) for m, s in other]
+
+
+def _add_window(run: ElementRun, kind: str, window: list[tuple[bytes, ...] | bytes]) -> None:
+    for element in window:
+        if isinstance(element, bytes):
+            run.add_piece(element)
+        elif kind == "zset":
+            run.add(element[0], score_bytes(float(element[1])))
+        elif kind == "stream":
+            add_stream_entry(run, parse_id(element[0]), element[1:])
+        else:
+            run.add(*element)
 
 
 def _align_delivery_times(one: Stream, other: Stream) -> None:
@@ -342,10 +368,8 @@ def _sum_in_parts(server: Server, database: int, key: bytes, kind: str) -> bytes
         expiries = field_expiries(server, database, key, [element[0] for element in elements]) if kind == "hash" else {}
         for element in elements:
             exact = element
-            if kind == "zset":
-                exact = (element[0], score_bytes(float(element[1])))
-            elif element[0] in expiries:
-                exact = (*element, b"%d" % expiries[element[0]])
+            if element[0] in expiries:
+                exact = (*element, struct.pack("<q", expiries[element[0]]))
             mark = hash(exact)
             if mark not in seen:
                 seen.add(mark)

@@ -75,7 +75,7 @@ class _OutOfTime(Exception):
 
 
 class _Run:
-    def __init__(  # noqa: PLR0917 - `verify` names them
+    def __init__(
         self,
         source: Server,
         target: Server,
