@@ -78,7 +78,7 @@ def test_failed_making_leaves_nothing_behind() -> None:
     assert places.make_once("tool-1", lambda folder: (folder / "whole").touch()).is_dir()
 
 
-def test_two_at_once_make_one_folder() -> None:
+def test_two_at_once_make_one_folder(capfd: pytest.CaptureFixture[str]) -> None:
     made: list[Path] = []
     first_is_in = threading.Event()
 
@@ -94,6 +94,7 @@ def test_two_at_once_make_one_folder() -> None:
     one.join()
 
     assert len(made) == 1
+    assert "Waiting for another process that makes tool-1 ...\n" in capfd.readouterr().out
 
 
 def test_name_can_come_from_what_was_made() -> None:

@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from toolchain.console import step
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 VENV = REPOSITORY / ".venv"
 TOOLS_BIN = REPOSITORY / ".tools" / "bin"
@@ -128,7 +130,11 @@ def _same_content(one: Path, other: Path) -> bool:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with step(f"Waiting for another process that makes {path.name.removeprefix('.').removesuffix('.lock')}"):
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
