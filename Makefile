@@ -43,7 +43,7 @@ lock: setup ## choose the newest versions of all packages and write them, with h
 	@$(VENV_PYTHON) tools/lock.py
 
 docs: setup ## write the reference pages that are made from the code
-	@$(VENV_PYTHON) tools/make_docs.py
+	@$(VENV_PYTHON) tools/docs.py
 
 clean: ## remove what setting up and running made in this folder; the cache of tools stays
 	rm -rf .venv .tools .localazure .redismove .pytest_cache .hypothesis .mypy_cache .ruff_cache build *.egg-info
