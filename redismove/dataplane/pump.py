@@ -35,7 +35,7 @@ _U8P = ctypes.POINTER(ctypes.c_uint8)
 
 
 class _Stats(ctypes.Structure):
-    _fields_ = (
+    _fields_ = (  # type: ignore[assignment] # made of pieces
         [
             (name, ctypes.c_int64)
             for name in (
@@ -171,6 +171,17 @@ class Windows:
             big_bytes=big_bytes,
         )
 
+    @classmethod
+    def for_comparing(cls, longest_round_trip_s: float, scanned_round_trip_s: float, *, big_bytes: int) -> Windows:
+        """The same where both sides are read and the slower line decides."""
+        reading = max(3000, int(400_000 * longest_round_trip_s * 2))
+        return cls(
+            scan_count=max(1000, min(50_000, int(400_000 * scanned_round_trip_s * 1.2))),
+            in_flight=reading,
+            in_flight_bytes=max(16 << 20, min(48 << 20, int(250e6 * longest_round_trip_s * 1.5))),
+            big_bytes=big_bytes,
+        )
+
 
 class Pump:
     """One pass over one primary and database; `drive` until it is finished."""
@@ -266,7 +277,7 @@ class Pump:
     @property
     def safe_cursor(self) -> str:
         """Every key that SCAN gave before this cursor is dealt with."""
-        return self.stats.safe_cursor.decode()
+        return str(self.stats.safe_cursor.decode())
 
     def drive(
         self, on_rare: Callable[[list[Rare]], None], on_tick: Callable[[], float], *, tick_s: float = 0.2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
@@ -83,14 +83,20 @@ class Pair:
 
 @dataclass
 class Outcome:
-    """What comparing a batch gave: differences, and per equal key what goes into the signature."""
+    """What comparing a batch gave: differences, and (key, what goes into the signature) of each equal key."""
 
     differences: list[Difference]
-    digests: list[bytes]
+    digests: list[tuple[bytes, bytes]]
 
 
 def compare_batch(
-    pair: Pair, database: int, keys: Sequence[bytes], depth: Depth = "full", *, digests: bool = False
+    pair: Pair,
+    database: int,
+    keys: Sequence[bytes],
+    depth: Depth = "full",
+    *,
+    digests: bool = False,
+    big: Collection[bytes] = (),
 ) -> Outcome:
     """
     Compare some keys, given by either side.
@@ -101,6 +107,7 @@ def compare_batch(
         keys: any number; they are read in batches that fit into memory.
         depth: `keys` (there or not), `values` (type, length, expiry), `full` (every value).
         digests: also a digest of each equal key, for a signature.
+        big: of the keys, those known to be too big for one reply.
     """
     outcome = Outcome([], [])
     if not pair.source.has_database(database) or not pair.target.has_database(database):
@@ -116,7 +123,7 @@ def compare_batch(
         elif depth == "values":
             _compare_outlines(pair, database, batch, outcome, digests)
         else:
-            _compare_values(pair, database, batch, outcome, digests)
+            _compare_values(pair, database, batch, outcome, digests, set(big).intersection(batch))
     return outcome
 
 
@@ -165,7 +172,7 @@ def _compare_existence(pair: Pair, database: int, keys: Sequence[bytes], outcome
         if here != there:
             outcome.differences.append(_missing(database, key, here))
         elif here and digests:
-            outcome.digests.append(_key_digest(database, key))
+            outcome.digests.append((key, _key_digest(database, key)))
 
 
 def _missing(database: int, key: bytes, in_source: bool) -> Difference:
@@ -191,7 +198,7 @@ def _compare_outlines(pair: Pair, database: int, keys: Sequence[bytes], outcome:
         ):
             outcome.differences.append(Difference(database, key, "expiry", reason))
         elif digests and kind != "none":
-            outcome.digests.append(_key_digest(database, key, kind.encode(), b"%d" % length, _flag(expires_at_ms)))
+            outcome.digests.append((key, _key_digest(database, key, kind.encode(), b"%d" % length, _flag(expires_at_ms))))
 
 
 def _outlines(server: Server, database: int, keys: Sequence[bytes]) -> list[tuple[str, int]]:
@@ -221,14 +228,14 @@ def _expiry_reason(pair: Pair, mine_ms: int, theirs_ms: int, slack_ms: int) -> s
     return f"expiry: {abs(distance_ms)} ms {'later' if distance_ms > 0 else 'earlier'} on the target"
 
 
-def _compare_values(pair: Pair, database: int, keys: Sequence[bytes], outcome: Outcome, digests: bool) -> None:
-    whole = keys
+def _compare_values(
+    pair: Pair, database: int, keys: Sequence[bytes], outcome: Outcome, digests: bool, big: set[bytes]
+) -> None:
     if pair.probe:
-        big = _big_keys(pair, database, keys)
-        if big:
-            whole = [key for key in keys if key not in big]
-            for key in big:
-                _compare_in_parts(pair, database, key, outcome, digests)
+        big |= _big_keys(pair, database, keys)
+    for key in big:
+        _compare_in_parts(pair, database, key, outcome, digests)
+    whole = [key for key in keys if key not in big] if big else keys
     mine, theirs = read_states([(pair.source, whole), (pair.target, whole)], database)
     biggest_bytes = max((len(p) for state in (mine, theirs) for p in state.payloads if p), default=0)
     fitting = BATCH_BYTES // (biggest_bytes + 64)
@@ -246,7 +253,7 @@ def _compare_values(pair: Pair, database: int, keys: Sequence[bytes], outcome: O
         elif reason := _expiry_reason(pair, expires_at_ms, other_expires_at_ms, slack_ms):
             outcome.differences.append(Difference(database, key, "expiry", reason))
         elif digests:
-            outcome.digests.append(_key_digest(database, key, _value_digest(payload), _flag(expires_at_ms)))
+            outcome.digests.append((key, _key_digest(database, key, _value_digest(payload), _flag(expires_at_ms))))
 
 
 def _payload_difference(payload: bytes, other: bytes) -> tuple[Literal["type", "value"], str] | None:
@@ -303,7 +310,7 @@ def _compare_in_parts(pair: Pair, database: int, key: bytes, outcome: Outcome, d
     if reason:
         outcome.differences.append(Difference(database, key, "expiry", reason))
     elif digests:
-        outcome.digests.append(_key_digest(database, key, mine, _flag(expiries[0])))
+        outcome.digests.append((key, _key_digest(database, key, mine, _flag(expiries[0]))))
 
 
 def _parts_difference(pair: Pair, database: int, key: bytes, kind: str, length: int) -> tuple[str | None, bytes]:

@@ -11,6 +11,17 @@ from typing import Any
 
 from redismove.dataplane.checkpoint import Checkpoint
 from redismove.dataplane.connect import Node, Server
+from redismove.dataplane.pump import (
+    MODE_COMPARE,
+    MODE_EXISTS,
+    WHY_BIG,
+    Pump,
+    Rare,
+    Windows,
+    library,
+    lines_to,
+    round_trip_s,
+)
 from redismove.dataplane.verify.compare import (
     BIG_VALUE_BYTES,
     SCAN_COUNT,
@@ -105,6 +116,8 @@ class _Run:
         identity = {"what": "verify", "depth": depth, "source": source.address.url, "target": target.address.url}
         self.checkpoint = Checkpoint(checkpoint, identity)
         self._restore()
+        self._live = (0, 0, 0)  # database, equal keys and sum of the pass that is running
+        self._round_trips = (round_trip_s(source), round_trip_s(target)) if library() is not None else None
         self._saved = self._told = time.monotonic()
 
     # -- going on from a checkpoint -----------------------------------------------------------------------------
@@ -130,10 +143,15 @@ class _Run:
     def _save(self, *, now: bool = False) -> None:
         if self.checkpoint.path is None or not (now or time.monotonic() - self._saved > _CHECKPOINT_S):
             return
+        database, equal, total = self._live
+        compared, sums = dict(self.compared), dict(self.sums)
+        if equal:
+            compared[database] = compared.get(database, 0) + equal
+            sums[database] = (sums.get(database, 0) + total) % _MODULUS
         self.checkpoint.data = {
             "cursors": self.cursors,
-            "compared": self.compared,
-            "sums": {key: str(value) for key, value in self.sums.items()},
+            "compared": compared,
+            "sums": {key: str(value) for key, value in sums.items()},
             "scanned": self.scanned,
             "found": [
                 (item.database, b64encode(item.key).decode(), item.kind, item.reason) for item in self.found.values()
@@ -177,6 +195,10 @@ class _Run:
         row = self.cursors.setdefault(name, {"cursor": "0", "done": False, "run_id": self._run_id(server, node)})
         if row["done"]:
             return
+        other = self.target if side == "source" else self.source
+        if self._round_trips and other.has_database(database) and (side == "target" or self.depth == "full"):
+            self._scan_natively(side, server, node, database, row)
+            return
         connection = server.connection(node, database)
         while True:
             connection.select(database)
@@ -188,6 +210,69 @@ class _Run:
             self._save(now=row["done"])
             if row["done"]:
                 return
+
+    def _scan_natively(self, side: str, server: Server, node: Node, database: int, row: dict[str, Any]) -> None:
+        """The same by the compiled loop; what it does not find equal is looked at here."""
+        assert self._round_trips is not None
+        compares = side == "source"
+        other = self.target if compares else self.source
+        lines, table = lines_to(other, database)
+        pump: Pump | None = None
+        try:
+            scanner = server.new_connection(node, database)
+            lines.append(scanner)
+            pump = Pump(
+                MODE_COMPARE if compares else MODE_EXISTS,
+                scanner,
+                lines[:-1],
+                absolute=(server.absolute_expiry, other.absolute_expiry),
+                line_of_slot=table,
+                cursor=row["cursor"],
+                windows=Windows.for_comparing(
+                    max(self._round_trips), self._round_trips[0 if compares else 1], big_bytes=self.pair.big_value_bytes
+                ),
+            )
+            pump.compare_with(skew_ms=self.pair.skew_ms, tolerance_ms=self.pair.tolerance_ms, database=database)
+            self._drive(pump, side, database, row)
+        finally:
+            if pump is not None:
+                self._live = (0, 0, 0)
+                if compares:
+                    self.compared[database] = self.compared.get(database, 0) + pump.stats.settled_equal
+                    self.sums[database] = (self.sums.get(database, 0) + _sum_of(pump)) % _MODULUS
+                self.scanned += pump.stats.scanned
+                row["cursor"], row["done"] = pump.safe_cursor, bool(pump.stats.finished)
+                pump.close()
+            for connection in lines:
+                connection.close()
+        self._save(now=True)
+
+    def _drive(self, pump: Pump, side: str, database: int, row: dict[str, Any]) -> None:
+        def on_rare(rares: list[Rare]) -> None:
+            if side == "target":
+                for difference in only_in_target(self.pair, database, [item.key for item in rares]):
+                    self._note(difference)
+                for item in rares:
+                    pump.rare_done(item)
+                return
+            big = [item.key for item in rares if item.why == WHY_BIG]
+            keys = [item.key for item in rares]
+            outcome = compare_batch(self.pair, database, keys, self.depth, digests=True, big=big)
+            for difference in outcome.differences:
+                self._note(difference)
+            equal = {key: blake2b(framed, digest_size=16).digest() for key, framed in outcome.digests}
+            for item in rares:
+                pump.rare_done(item, equal.get(item.key))
+
+        def on_tick() -> float:
+            if side == "source":
+                self._live = (database, pump.stats.settled_equal, _sum_of(pump))
+            row["cursor"] = pump.safe_cursor
+            self._save()
+            self._tell(pump.stats.scanned, pump.stats.equal)
+            return 0.05
+
+        pump.drive(on_rare, on_tick)
 
     def _look(self, side: str, database: int, keys: Sequence[bytes]) -> None:
         if side == "source":
@@ -201,11 +286,11 @@ class _Run:
             self._note(difference)
         self._tell()
 
-    def _add(self, database: int, digests: Iterable[bytes]) -> None:
+    def _add(self, database: int, digests: Iterable[tuple[bytes, bytes]]) -> None:
         total = self.sums.get(database, 0)
         count = 0
-        for item in digests:
-            total += int.from_bytes(blake2b(item, digest_size=16).digest(), "little")
+        for _, framed in digests:
+            total += int.from_bytes(blake2b(framed, digest_size=16).digest(), "little")
             count += 1
         self.sums[database] = total % _MODULUS
         self.compared[database] = self.compared.get(database, 0) + count
@@ -245,15 +330,15 @@ class _Run:
             return
         self.found[difference.database, difference.key] = difference
 
-    def _tell(self) -> None:
+    def _tell(self, scanning: int = 0, equal: int = 0) -> None:
         now = time.monotonic()
         if self.deadline is not None and now > self.deadline:
             raise _OutOfTime
         if self.on_progress is not None and now - self._told > 0.2:
             self._told = now
-            compared = sum(self.compared.values()) if self.round == 1 else self.rechecked
+            compared = sum(self.compared.values()) + equal if self.round == 1 else self.rechecked
             different = len(self.found) + sum(sum(row.values()) for row in self.overflow.values())
-            self.on_progress(Progress(self.round, compared, self.scanned, self.expected, different, now - self.started))
+            self.on_progress(Progress(self.round, compared, self.scanned + scanning, self.expected, different, now - self.started))
 
     # -- the answer ---------------------------------------------------------------------------------------------
 
@@ -293,6 +378,10 @@ class _Run:
             ignored=self.ignored,
             notes=self.notes,
         )
+
+
+def _sum_of(pump: Pump) -> int:
+    return int(pump.stats.sum_high) << 64 | int(pump.stats.sum_low)
 
 
 def _describe(server: Server) -> str:
