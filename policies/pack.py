@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -35,7 +34,7 @@ from redismove.facts import NOT_KNOWN, CacheFacts, FirewallRule, Limits, Move, N
 from redismove.rules import RULES, Finding, Level, Outcome, Rule, guards
 
 NAME: Final = "redismove"
-_LONGEST_NAME: Final = 90
+_LONGEST_STEM: Final = 81
 _PLAIN_ID: Final = "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.Cache/Redis/{}"
 
 _LIMITS: Final[dict[str, tuple[str, str, str]]] = {
@@ -60,12 +59,6 @@ def policies(rules: Iterable[Rule] = RULES) -> list[Policy]:
     seen = Seen()
     on_resources: list[Policy] = [_on_resource(rule, seen) for rule in rules]
     return on_resources + [_on_stack(rule, seen) for rule in rules if rule.plain == "link"]
-
-
-def policy_name(rule: Rule) -> str:
-    """Return the name of a rule's policy, its id and its title: "rm-t07-the-target-is-in-another-region"."""
-    slug = re.sub(r"[^a-z0-9]+", "-", rule.title.lower()).strip("-")
-    return f"{rule.id.lower()}-{slug}"[:_LONGEST_NAME].rstrip("-")
 
 
 class Seen:
@@ -138,7 +131,7 @@ def _on_resource(rule: Rule, seen: Seen) -> ResourceValidationPolicy:
                     seen.told.add((rule.id, args.urn))
                     _tell(finding, report, args.urn)
 
-    return ResourceValidationPolicy(name=policy_name(rule), validate=validate, **_described(rule))
+    return ResourceValidationPolicy(name=rule.name, validate=validate, **_described(rule))
 
 
 def _on_stack(rule: Rule, seen: Seen) -> StackValidationPolicy:
@@ -151,7 +144,7 @@ def _on_stack(rule: Rule, seen: Seen) -> StackValidationPolicy:
                 _tell(rule.judge(_pair(*pair)), report, link.urn)
 
     return StackValidationPolicy(
-        name=f"{policy_name(rule)[: _LONGEST_NAME - 9].rstrip('-')}-in-stack", validate=validate, **_described(rule)
+        name=f"{rule.name[:_LONGEST_STEM].rstrip('-')}-in-stack", validate=validate, **_described(rule)
     )
 
 

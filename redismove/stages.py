@@ -50,6 +50,19 @@ SUMMARY: Final[dict[str, str]] = {
 """What a stage does, in one sentence for people."""
 
 
+UNDO: Final[dict[str, str]] = {
+    ADOPT: "nothing has changed yet; `pulumi stack rm` forgets the move and leaves the source as it is",
+    PREPARE: "go back to adopt: the target that this stack made is deleted, the source is not touched",
+    REPLICATE: "go back to prepare: the data stops flowing, the source is not touched",
+    VERIFY: "go back one stage or to adopt: the evidence is forgotten, the source is not touched",
+    UNLINK: "go back to replicate: the link is made again, and the target is erased and filled anew",
+    CUTOVER: "go back one stage: a cut-over in the other direction, which brings back what the target has taken",
+    RETIRE: "go back to cutover: the source is protected again",
+    CLEANUP: "nothing: the source and what it held are gone",
+}
+"""What of a stage can still be undone, and how, in one sentence for people."""
+
+
 class Direction(Enum):
     """Where a change of stage leads."""
 

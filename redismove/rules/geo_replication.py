@@ -99,7 +99,9 @@ def _one_replica(move: Move) -> Broken | None:
 
 
 def _shards(cache: CacheFacts) -> str:
-    return f"{cache.shard_count} shards" if cache.shard_count > 0 else "no clustering"
+    if cache.shard_count == 0:
+        return "no clustering"
+    return "1 shard" if cache.shard_count == 1 else f"{cache.shard_count} shards"
 
 
 def _same_shards(move: Move) -> Broken | None:

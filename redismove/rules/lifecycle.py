@@ -12,6 +12,7 @@ from redismove.rules.subjects import (
     ALL_METHODS,
     ALL_STAGES,
     COPYING_METHODS,
+    absent,
     carried,
     endpoint_on_source,
     endpoint_on_target,
@@ -115,7 +116,7 @@ _VERIFY_AGAIN: Final = f"go back to verify and run it again: {_set(stages.VERIFY
 
 
 def _evidence_present(move: Move) -> Broken | None:
-    if move.evidence is not None:
+    if not absent(move.evidence):
         return None
     return Broken(
         thing=f"evidence for {source_called(move)} and {target_called(move)}",
@@ -192,7 +193,7 @@ def _evidence_settings(move: Move) -> Broken | None:
         thing=target_called(move),
         found=f"other values than the source's for {listed(evidence.settings_differ)}",
         allowed="the source's settings",
-        cure=f"run `pulumi up` at stage prepare to bring them over, or change them in Azure, then {_VERIFY_AGAIN}",
+        cure=f"make them alike in Azure, or go back to prepare, which declares them anew; then {_VERIFY_AGAIN}",
     )
 
 

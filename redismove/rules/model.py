@@ -8,10 +8,14 @@ reference pages all take their words from it.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from redismove.facts import Move, NotKnownYet
+
+_LONGEST_NAME: Final = 90
 
 
 class Outcome(enum.Enum):
@@ -79,6 +83,12 @@ class Rule:
     severity: str = "high"
     backward: bool = False
     plain: str = ""
+
+    @property
+    def name(self) -> str:
+        """The rule's id and title as one word, the name of its policy: "rm-t08-the-target-is-in-another-region"."""
+        words = re.sub(r"[^a-z0-9]+", "-", self.title.lower())
+        return f"{self.id.lower()}-{words}"[:_LONGEST_NAME].strip("-")
 
     def judge(self, move: Move) -> Finding:
         """Judge *move* by this rule alone, whatever its method and stage."""

@@ -26,7 +26,7 @@ from redismove.rules.subjects import (
 _GEO: Final = frozenset({stages.GEO_REPLICATION})
 _PREPARING: Final = frozenset({stages.PREPARE})
 _BEFORE_CUTOVER: Final = frozenset({stages.PREPARE, stages.REPLICATE, stages.VERIFY, stages.UNLINK, stages.CUTOVER})
-_AS_SOURCE: Final = "run `pulumi up` at stage prepare, which makes it like the source, or change it in Azure"
+_AS_SOURCE: Final = "change it in Azure, or go back to prepare, which declares the target like the source"
 
 
 def _pair(move: Move) -> bool:
@@ -43,7 +43,7 @@ def _managed_pair(move: Move) -> bool:
 
 def tls(cache: CacheFacts) -> tuple[int, int]:
     """Return the lowest TLS version a cache takes as numbers, (1, 2); what says nothing else counts as 1.2."""
-    match = re.fullmatch(r"(\d+)\.(\d+)", cache.minimum_tls_version)
+    match = re.fullmatch(r"(\d+)\.(\d+)", cache.minimum_tls_version.strip())
     return (int(match[1]), int(match[2])) if match else (1, 2)
 
 
@@ -158,7 +158,7 @@ def address_of(cache: CacheFacts) -> str:
     """Return a cache's IP address where the facts have one, else ""."""
     for text in (cache.static_ip, cache.host_name):
         try:
-            return str(ipaddress.ip_address(text))
+            return str(ipaddress.ip_address(text.strip()))
         except ValueError:
             continue
     return ""

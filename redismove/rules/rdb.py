@@ -8,7 +8,7 @@ from redismove import stages
 from redismove.facts import MANAGED, REDIS, CacheFacts, Move, StorageFacts
 from redismove.rules import pages
 from redismove.rules.model import Broken, Rule
-from redismove.rules.subjects import carried, known, source_called, target_called, targets, there
+from redismove.rules.subjects import absent, carried, known, source_called, target_called, targets, there
 from redismove.rules.tiers import AZURE_MANAGED, ENTERPRISE, ENTERPRISE_FLASH, PREMIUM, tier
 
 _RDB: Final = frozenset({stages.RDB})
@@ -65,7 +65,7 @@ def _not_from_managed(move: Move) -> Broken | None:
 
 def _accounts_named(move: Move) -> Broken | None:
     for side, account in (("source", move.source_storage), ("target", move.target_storage)):
-        if account is None:
+        if absent(account):
             return Broken(
                 thing=f"redismove:storage.{side}",
                 found="no such storage account",

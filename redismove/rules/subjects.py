@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, TypeVar
 
 from redismove import stages
-from redismove.facts import CacheFacts, Move
+from redismove.facts import NOT_KNOWN, CacheFacts, Move, NotKnownYet
 
 _T = TypeVar("_T")
 
@@ -19,6 +19,13 @@ def known(fact: _T | None) -> _T:
     """Return a fact that a rule's `applies` has found to be there."""
     assert fact is not None, "a check runs only where its rule applies"
     return fact
+
+
+def absent(fact: object) -> bool:
+    """Whether there is no such fact, where nothing else is asked of it; raises for one that is not known yet."""
+    if fact is NOT_KNOWN:
+        raise NotKnownYet("a value is not known yet in this preview")
+    return fact is None
 
 
 def same_id(one: str, other: str) -> bool:

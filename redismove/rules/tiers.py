@@ -14,6 +14,7 @@ from redismove.rules.subjects import (
     ALL_METHODS,
     ALL_STAGES,
     COPYING_METHODS,
+    absent,
     gigabytes,
     known,
     name_of,
@@ -156,7 +157,8 @@ REDIS_CLOSED: Final = "2028-10-01"
 
 def size(cache: CacheFacts) -> str:
     """Return a cache's size as people write it: "P1", "C3", "Balanced_B10"."""
-    return cache.sku_name if cache.product == MANAGED else f"{cache.sku_family}{cache.sku_capacity}"
+    # int() and + rather than an f-string, which would write down what is not known yet as if it were a size.
+    return cache.sku_name if cache.product == MANAGED else cache.sku_family + str(int(cache.sku_capacity))
 
 
 def tier(cache: CacheFacts) -> str:
@@ -210,7 +212,7 @@ def databases(cache: CacheFacts) -> int:
 
 def version(cache: CacheFacts) -> tuple[int, int] | None:
     """Return a cache's Redis version as numbers, (6, 0); None where it is not said ("latest")."""
-    match = re.match(r"(\d+)(?:\.(\d+))?", cache.redis_version)
+    match = re.match(r"(\d+)(?:\.(\d+))?", cache.redis_version.strip())
     return (int(match[1]), int(match[2] or 0)) if match else None
 
 
@@ -435,7 +437,7 @@ def _databases_fit(move: Move) -> Broken | None:
 def _one_database(move: Move) -> Broken | None:
     source = known(move.source)
     for called, cache in targets(move):
-        if source.databases_used is None and databases(cache) == 1 < databases(source):
+        if absent(source.databases_used) and databases(cache) == 1 < databases(source):
             return Broken(
                 thing=called,
                 found="database 0 only",
