@@ -112,6 +112,7 @@ def test_a_preview_knows_the_inputs_and_nothing_else() -> None:
     assert preview["redisConfiguration"]["maxmemoryPolicy"] == "allkeys-lru"
     assert preview["redisConfiguration"]["maxclients"] is UNKNOWN
     assert preview["identity"]["principalId"] is UNKNOWN
+    assert preview["identity"]["userAssignedIdentities"] is UNKNOWN, "it comes back as an object, with principals"
 
 
 def test_lists_of_flattened_objects_are_packed_and_unpacked() -> None:
