@@ -52,17 +52,17 @@ _SEND_BYTES = 1 << 18
 class Secret:
     """A password, access key or token that shows itself only when asked by name."""
 
-    __slots__ = ("_reveal",)
+    __slots__ = ("_value",)
 
     def __init__(self, value: str | Callable[[], str]) -> None:
         """
         Hold a fixed value, or a function that returns the current one (an Entra token that is renewed).
         """
-        self._reveal: Callable[[], str] = value if callable(value) else lambda: value
+        self._value = value
 
     def reveal(self) -> str:
         """The value itself."""
-        return self._reveal()
+        return self._value() if callable(self._value) else self._value
 
     def __repr__(self) -> str:
         return "Secret(***)"

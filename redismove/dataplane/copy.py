@@ -154,6 +154,9 @@ class CopyStopped(DataPlaneError):
         super().__init__(message)
         self.cause = cause
 
+    def __reduce__(self) -> tuple[type[CopyStopped], tuple[str, DataPlaneError]]:
+        return type(self), (str(self), self.cause)  # it travels from workers
+
 
 def copy(
     source: Server,

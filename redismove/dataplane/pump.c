@@ -66,7 +66,7 @@ typedef struct {
     uint64_t sum_low, sum_high;
     double mean_bytes;
     int64_t failed; /* protocol violation */
-    int64_t strings_seen, others_seen, get_mode;
+    int64_t get_mode;
     char safe_cursor[24];
 } stats;
 

@@ -35,19 +35,22 @@ _U8P = ctypes.POINTER(ctypes.c_uint8)
 
 
 class _Stats(ctypes.Structure):
-    _fields_ = (  # type: ignore[assignment] # made of pieces
-        [
+    _fields_ = [
+        *[
             (name, ctypes.c_int64)
             for name in (
                 *("scanned", "issued", "done", "restored", "equal", "settled_equal", "settled", "listed"),
                 *("payload_bytes", "skipped_bytes", "in_flight", "target_in_flight", "queued", "list_length"),
                 *("target_unsent", "scan_finished", "finished"),
             )
-        ]
-        + [("sum_low", ctypes.c_uint64), ("sum_high", ctypes.c_uint64), ("mean_bytes", ctypes.c_double)]
-        + [(name, ctypes.c_int64) for name in ("failed", "strings_seen", "others_seen", "get_mode")]
-        + [("safe_cursor", ctypes.c_char * 24)]
-    )
+        ],
+        ("sum_low", ctypes.c_uint64),
+        ("sum_high", ctypes.c_uint64),
+        ("mean_bytes", ctypes.c_double),
+        ("failed", ctypes.c_int64),
+        ("get_mode", ctypes.c_int64),
+        ("safe_cursor", ctypes.c_char * 24),
+    ]
 
 
 @cache

@@ -198,7 +198,9 @@ def _compare_outlines(pair: Pair, database: int, keys: Sequence[bytes], outcome:
         ):
             outcome.differences.append(Difference(database, key, "expiry", reason))
         elif digests and kind != "none":
-            outcome.digests.append((key, _key_digest(database, key, kind.encode(), b"%d" % length, _flag(expires_at_ms))))
+            outcome.digests.append(
+                (key, _key_digest(database, key, kind.encode(), b"%d" % length, _flag(expires_at_ms)))
+            )
 
 
 def _outlines(server: Server, database: int, keys: Sequence[bytes]) -> list[tuple[str, int]]:

@@ -338,7 +338,9 @@ class _Run:
             self._told = now
             compared = sum(self.compared.values()) + equal if self.round == 1 else self.rechecked
             different = len(self.found) + sum(sum(row.values()) for row in self.overflow.values())
-            self.on_progress(Progress(self.round, compared, self.scanned + scanning, self.expected, different, now - self.started))
+            self.on_progress(
+                Progress(self.round, compared, self.scanned + scanning, self.expected, different, now - self.started)
+            )
 
     # -- the answer ---------------------------------------------------------------------------------------------
 

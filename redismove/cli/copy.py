@@ -1,0 +1,146 @@
+"""`redismove copy`: copy every key of one Redis to another."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from redismove.cli.progress import ProgressLine
+from redismove.cli.verify import FAILED, SOURCE_PASSWORD, TARGET_PASSWORD, address, fail
+from redismove.dataplane.connect import Server, ServerAddress
+from redismove.dataplane.copy import CopyProgress, CopyReport
+from redismove.dataplane.copy import copy as run_copy
+from redismove.dataplane.throttle import Limits
+from redismove.errors import RedismoveError
+
+
+class EngineChoice(str, Enum):
+    """Which inner loop."""
+
+    auto = "auto"
+    native = "native"
+    python = "python"
+
+
+def copy(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE_URL", help="redis://[user][:password@]host[:port]; rediss:// with TLS.")
+    ],
+    target: Annotated[str, typer.Argument(metavar="TARGET_URL", help="Where the keys go; its other keys stay.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON: progress on standard error, the report at the end.")
+    ] = False,
+    keys_per_s: Annotated[float | None, typer.Option(help="At most so many keys a second.")] = None,
+    mb_per_s: Annotated[float | None, typer.Option(help="At most so many MB of values a second.")] = None,
+    limits_file: Annotated[
+        Path | None,
+        typer.Option(help="JSON with keys_per_s, mb_per_s, source_latency_ms ...; read again when it changes."),
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="A file to go on from when this is stopped.")] = None,
+    engine: Annotated[
+        EngineChoice, typer.Option(help="native is compiled on first use; python needs no compiler.")
+    ] = EngineChoice.auto,
+    scheduler: Annotated[
+        str | None, typer.Option(help="A Dask scheduler (tcp://host:port) for clustered sources.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes here for a clustered source; 1: none of their own.")
+    ] = None,
+    ca_file: Annotated[Path | None, typer.Option(help="Authorities (PEM) that certificates are checked with.")] = None,
+) -> None:
+    """
+    Copy every key, with its expiry, in every database, from one Redis to another.
+
+    The source is only read. What is written meanwhile needs another pass; `redismove verify` says whether anything is
+    left. Exit status 0: done, 2: not, with how far it got. Passwords may be given as REDISMOVE_SOURCE_PASSWORD and
+    REDISMOVE_TARGET_PASSWORD.
+    """
+    try:
+        with ProgressLine("copy", as_json=as_json) as line:
+            report = _run(
+                address(source, SOURCE_PASSWORD, ca_file),
+                address(target, TARGET_PASSWORD, ca_file),
+                line,
+                limits=Limits(keys_per_s=keys_per_s, mb_per_s=mb_per_s, file=limits_file),
+                checkpoint=checkpoint,
+                engine=engine,
+                scheduler=scheduler,
+                workers=workers,
+            )
+    except RedismoveError as error:
+        raise fail(error, as_json=as_json) from None
+    except KeyboardInterrupt:
+        hint = f"; run the same command again to go on from {checkpoint}" if checkpoint else ""
+        sys.stderr.write(f"Stopped before the end; what is copied stays copied{hint}.\n")
+        raise typer.Exit(FAILED) from None
+    _print(report, as_json=as_json)
+    if report.unsettled:
+        sys.stderr.write(f"{len(report.unsettled)} keys changed each time they were read; run it again.\n")
+        raise typer.Exit(FAILED)
+
+
+def _run(
+    source: ServerAddress,
+    target: ServerAddress,
+    line: ProgressLine,
+    *,
+    limits: Limits,
+    checkpoint: Path | None,
+    engine: EngineChoice,
+    scheduler: str | None,
+    workers: int | None,
+) -> CopyReport:
+    def show(progress: CopyProgress) -> None:
+        text = f"{progress.keys_per_s:,.0f} keys/s, {progress.mb_per_s:.1f} MB/s"
+        if progress.remaining_s is not None:
+            text += f", {progress.remaining_s:.0f} s left"
+        if progress.slowed_by:
+            text += f", slowed by {progress.slowed_by}"
+        numbers = {key: value for key, value in vars(progress).items() if key not in ("scanned", "expected")}
+        line.show(progress.scanned, progress.expected, text, numbers)
+
+    with Server.open(source) as opened, Server.open(target) as other:
+        several = len(opened.nodes) > 1 and workers != 1
+        if scheduler is None and not several:
+            return run_copy(
+                opened,
+                other,
+                limits=limits,
+                checkpoint=checkpoint,
+                engine=engine.value,
+                on_progress=show,
+                on_notice=line.say,
+            )
+    from redismove.dataplane.shards import copy_shards
+
+    return copy_shards(
+        source,
+        target,
+        scheduler=scheduler,
+        workers=workers,
+        limits=limits,
+        checkpoint=checkpoint,
+        engine=engine.value,
+        on_progress=show,
+        on_notice=line.say,
+    )
+
+
+def _print(report: CopyReport, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(report.to_json()) + "\n")
+        return
+    megabytes = report.payload_bytes / 1e6
+    text = f"copied {report.copied:,} keys ({megabytes:,.1f} MB) in {report.duration_s:.1f} s: {report.keys_per_s:,.0f} keys/s"
+    extras = {
+        "by type": report.by_type,
+        "in parts": report.in_parts,
+        "gone before they were read": report.gone,
+    }
+    more = [f"{number:,} {name}" for name, number in extras.items() if number]
+    sys.stdout.write(text + (f"; {', '.join(more)}" if more else "") + "\n")
