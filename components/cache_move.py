@@ -35,7 +35,7 @@ class CacheMove(pulumi.ComponentResource):
 
     def __init__(self, name: str, settings: MoveSettings, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare the move that *settings* ask for."""
-        super().__init__("redismove:index:CacheMove", name, {"method": settings.method, "stage": settings.stage}, opts)
+        super().__init__("redismove:index:CacheMove", name, None, opts)
         self._recorded = stack_record.read()
         self._survey = _look(settings, self._recorded)
         self.move = self._survey.move

@@ -103,7 +103,7 @@ class Stack:
 
     def up(self, *options: str) -> Result:
         """Run `pulumi up -y --skip-preview OPTIONS`."""
-        return self.pulumi("up", "-y", "--skip-preview", *options)
+        return self.pulumi("up", "-y", "--skip-preview", "--suppress-outputs", *options)
 
     def preview(self, *options: str) -> Result:
         """Run `pulumi preview OPTIONS`."""
