@@ -4,13 +4,13 @@ A Redis client for applications that follows the Endpoint: the same calls before
     redis = follow_endpoint("/run/cache/endpoint.json", credentials)
     redis.set("name", "value")
 
-What it promises: while the Endpoint says "hold" a command waits, for a bounded time; after the switch it goes to the new
-cache; a command that surely was not executed (no connection, refused login, a server that refused it whole) is tried
-again; a command whose outcome is unknown is never repeated unless its name was given as repeatable. So a cut-over
+What it promises: while the Endpoint says "hold" a command waits, for a bounded time; after the switch it goes to the
+new cache; a command that surely was not executed (no connection, refused login, a server that refused it whole) is
+tried again; a command whose outcome is unknown is never repeated unless its name was given as repeatable. So a cut-over
 that gives its notice costs the application a short wait and no error.
 
-What it does not: `pubsub()` and `connection_pool` belong to the cache of the moment and end with it, and `WATCH` is refused,
-because a transaction cannot span two caches.
+What it does not: `pubsub()` and `connection_pool` belong to the cache of the moment and end with it, and `WATCH` is
+refused, because a transaction cannot span two caches.
 """
 
 from __future__ import annotations
@@ -46,11 +46,13 @@ from redismove.errors import RedismoveError
 Credentials = Callable[[str], tuple[str | None, str]]
 """Returns user name (None with an access key) and password for a cache's resource id; asked again after a refusal."""
 
-READS: Final = frozenset(
-    "BITCOUNT BITPOS DBSIZE DUMP EXISTS EXPIRETIME GEOPOS GEOSEARCH GET GETBIT GETRANGE HEXISTS HGET HGETALL HKEYS HLEN HMGET "
-    "HSTRLEN HVALS INFO KEYS LINDEX LLEN LPOS LRANGE MGET PEXPIRETIME PING PTTL SCARD SDIFF SINTER SISMEMBER SMEMBERS SMISMEMBER "
-    "SRANDMEMBER STRLEN SUNION TTL TYPE XINFO XLEN XPENDING XRANGE XREVRANGE ZCARD ZCOUNT ZRANGE ZRANK ZREVRANK ZSCORE".split()
-)
+_READS: Final = """
+    BITCOUNT BITPOS DBSIZE DUMP EXISTS EXPIRETIME GEOPOS GEOSEARCH GET GETBIT GETRANGE HEXISTS HGET
+    HGETALL HKEYS HLEN HMGET HSTRLEN HVALS INFO KEYS LINDEX LLEN LPOS LRANGE MGET PEXPIRETIME PING PTTL
+    SCARD SDIFF SINTER SISMEMBER SMEMBERS SMISMEMBER SRANDMEMBER STRLEN SUNION TTL TYPE XINFO XLEN
+    XPENDING XRANGE XREVRANGE ZCARD ZCOUNT ZRANGE ZRANK ZREVRANK ZSCORE
+"""
+READS: Final = frozenset(_READS.split())
 """Commands that may be run twice without harm."""
 
 _REFUSED_WHOLE = (ReadOnlyError, BusyLoadingError, MasterDownError)
@@ -123,7 +125,7 @@ class _Cache:
         if entry.clustered:
             arguments.pop("db", None)
             if entry.tls:
-                # Nodes announce themselves as addresses; the certificate holds for the cache's name, which all answer to.
+                # Nodes announce themselves as addresses; the certificate is for the cache's name, to which all answer.
                 arguments["address_remap"] = lambda node: (entry.host, node[1])
             # Only made from a URL does the cluster's client take a class of connections (TLS is the class's affair).
             self.client = RedisCluster(url=f"redis://{entry.host}:{entry.port}", **arguments)
@@ -150,7 +152,7 @@ class EndpointRedis(CoreCommands):
         poll_s: how old the Endpoint may be when a command is sent, in seconds; below the notice that a cut-over gives.
         patience_s: how long one command may wait in all, for a hold to end or for a cache to take the connection.
         repeatable: names of commands that may be run again when their outcome is unknown; the plain reads by default.
-        options: further arguments of `redis.Redis` / `redis.RedisCluster` (`db`, `decode_responses`, `socket_timeout` ...).
+        options: further arguments of `redis.Redis` or `redis.RedisCluster` (`db`, `decode_responses`, ...).
     """
 
     def __init__(
@@ -170,6 +172,8 @@ class EndpointRedis(CoreCommands):
         self._options = options
         self._lock = threading.Lock()
         self._cache: _Cache | None = None
+
+    _event_dispatcher: Any = None
 
     # -- what the command methods of redis-py need ----------------------------------------------------------------
 
@@ -191,7 +195,9 @@ class EndpointRedis(CoreCommands):
     @property
     def connection_pool(self) -> Any:
         """The pool of the cache of this moment (redis-py's scripts ask it for the encoding)."""
-        return self._current().client.connection_pool
+        client = self._current().client
+        # A cluster has one for each node: its AttributeError is what redis-py's scripts want to hear.
+        return client.connection_pool  # type: ignore[union-attr]
 
     def get_encoder(self) -> Any:
         """Return how arguments are encoded."""
@@ -231,7 +237,7 @@ class EndpointRedis(CoreCommands):
                     old.drop_idle()
             return self._cache
 
-    def _run(self, send: Callable[[Any], _Result], *, repeat: bool) -> _Result:
+    def _run(self, send: Callable[[Any], _Result], *, repeat: bool, whole: bool = True) -> _Result:
         deadline = time.monotonic() + self._patience_s
         wait_s = 0.002
         while True:
@@ -248,8 +254,10 @@ class EndpointRedis(CoreCommands):
                 RedisClusterException,
                 *_REFUSED_WHOLE,
             ) as error:
-                # A cluster's client reads the slots when it is made; no command was sent by then.
-                unsent = not built or isinstance(error, _REFUSED_WHOLE) or getattr(error, "surely_not_executed", False)
+                # A cluster's client reads the slots when it is made; no command was sent by then. Of a pipeline one
+                # command may have been refused and another not.
+                unsent = not built or getattr(error, "surely_not_executed", False)
+                unsent = unsent or (whole and isinstance(error, _REFUSED_WHOLE))
                 if not (unsent or repeat) or time.monotonic() >= deadline:
                     raise
                 if isinstance(error, AuthenticationError) and cache is not None:
@@ -269,6 +277,8 @@ class EndpointPipeline(CoreCommands):
 
     Sent again as a whole when surely nothing of it was executed, else never.
     """
+
+    _event_dispatcher: Any = None
 
     def __init__(self, owner: EndpointRedis, *, transaction: bool) -> None:
         self._owner = owner
@@ -292,9 +302,9 @@ class EndpointPipeline(CoreCommands):
                     pipeline.execute_command(*args, **options)
                 return list(pipeline.execute(raise_on_error))
 
-        return self._owner._run(send, repeat=False) if commands else []
+        return self._owner._run(send, repeat=False, whole=False) if commands else []
 
-    def reset(self) -> None:
+    def reset(self) -> None:  # type: ignore[override]  # redis-py's pipelines have it, beside the command RESET
         """Forget the commands that were added."""
         self._commands = []
 

@@ -180,6 +180,7 @@ class EndpointStore(ABC):
         Replace the document as a whole, durably, if its generation is still *expected_generation*.
 
         Args:
+            document: the new one.
             expected_generation: None means that there must be no document yet.
 
         Raises:
@@ -222,7 +223,8 @@ class EndpointStore(ABC):
         found = self.read()
         if found.phase != "settled":
             raise EndpointError(
-                f"the Endpoint was switched to {found.entry.resource_id} and its fence is not finished: finish that first"
+                f"the Endpoint was switched to {found.entry.resource_id} and the fence is not finished: "
+                "finish that first"
             )
         return self._next(found, state="hold", hold_ms=hold_ms)
 

@@ -2,18 +2,18 @@
 An application that writes to a cache, follows the Endpoint, and knows afterwards what must be there.
 
 N connections write about R commands a second of mixed types. Every connection owns its keys, so its acknowledged
-commands have exactly one outcome; `check` reads the live cache and compares: an acknowledged write that is missing or wrong, a
-wrong expiry, or a reply that contradicts what came before, is a lost write.
+commands have exactly one outcome; `check` reads the live cache and compares: an acknowledged write that is missing or
+wrong, a wrong expiry, or a reply that contradicts what came before, is a lost write.
 
 Two kinds of application: "plain" reconnects and reads the Endpoint again after an error, as one with an ordinary client
-does; "ours" uses `redismove.application`, which holds by itself. What cannot be said is counted, not guessed: a key whose
-last command got no answer is not compared, nor is one within a second of its expiry.
+does; "ours" uses `redismove.application`, which holds by itself. What cannot be said is counted, not guessed: a key
+whose last command got no answer is not compared, nor is one within a second of its expiry.
 
     python tools/workload.py --endpoint FILE [--rate 500] [--connections 20] [--mode plain|ours] [--log FILE]
 
-SIGTERM or SIGINT ends it: it checks, prints one JSON object and leaves with status 1 if a write was lost. Keys come from
-Azure (listKeys of the resource in the Endpoint, signed in as azure-identity finds it), or from --credentials FILE, a JSON
-object of resource id to {"username", "password"}.
+SIGTERM or SIGINT ends it: it checks, prints one JSON object and leaves with status 1 if a write was lost. Keys come
+from Azure (listKeys of the resource in the Endpoint, signed in as azure-identity finds it), or from --credentials FILE,
+a JSON object of resource id to {"username", "password"}.
 """
 
 from __future__ import annotations
@@ -757,7 +757,7 @@ class Workload:
         }
 
     def gaps_ms(self) -> list[float]:
-        """Return, for each switch, the ms from the last acknowledgement of the old cache to the first of the new one."""
+        """Return for each switch the ms from the old cache's last acknowledgement to the new one's first."""
         gaps = []
         for side in range(1, len(self.sides.entries)):
             last = [worker.last_ack[side - 1] for worker in self._workers if side - 1 in worker.last_ack]

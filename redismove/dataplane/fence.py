@@ -1,9 +1,9 @@
 """
 Close a server to everybody but ourselves: new access keys, and every connection but ours cut.
 
-Both are needed, and the keys come first where nothing else holds the writes: an open connection stays logged in when its
-key changes, and a cut client comes back at once with a key that still works. Connections are cut by id, from a list of
-everything but our own: `CLIENT KILL TYPE normal` spares subscribers, of which a RESP3 one can write.
+Both are needed, and the keys come first where nothing else holds the writes: an open connection stays logged in when
+its key changes, and a cut client comes back at once with a key that still works. Connections are cut by id, from a list
+of everything but our own: `CLIENT KILL TYPE normal` spares subscribers, of which a RESP3 one can write.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def wait_until_refused(
     connections: Iterable[Connection], passwords: Collection[str], *, timeout_s: float = 60.0
 ) -> None:
     """
-    Return when every primary refuses *passwords*: the change of a key may reach a service's nodes later than its caller.
+    Return when every primary refuses *passwords*: a change of keys may reach a service's nodes later than its caller.
 
     Args:
         connections: one of ours to each primary, logged in as the default user; a refused try changes nothing for it.
@@ -157,8 +157,8 @@ def cut_foreign(
         own_ids: the ids of our connections at a connection's primary.
         system_users: users of the service, whose connections are spared.
         until_alone: False cuts once and does not look again (nobody is promised to be gone).
-        newest_with_key: at a connection's primary, an id given out after every old key was refused: who has a higher one
-            came without a key, and does not count as somebody who is still there. None where no key was changed.
+        newest_with_key: at a connection's primary, an id given out after every old key was refused: who has a higher
+            one came without a key, and does not count as somebody who is still there. None where no key was changed.
         timeout_s: how long others may keep coming back.
 
     Raises:

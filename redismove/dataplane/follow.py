@@ -5,8 +5,8 @@ One raw connection per primary, with nothing on it but the subscription, read by
 connection that breaks stays broken and says so: what was written meanwhile was not seen, and the owner has to subscribe
 and compare again. (A client that subscribes again by itself would hide that gap.)
 
-Not notified, on any version looked at: FLUSHDB, FLUSHALL and SWAPDB (`SourceState` tells of those by their counters), and
-what reading does to a stream's groups (`Follower.group_streams` are carried once more in the hold).
+Not notified, on any version looked at: FLUSHDB, FLUSHALL and SWAPDB (`SourceState` tells of those by their counters),
+and what reading does to a stream's groups (streams with groups are carried once more inside the hold).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from redismove.dataplane.connect import Connection, Node, Server, parse_info
 from redismove.dataplane.errors import CommandBlocked, ConnectionLost, DataPlaneError, ReplyError
@@ -90,7 +91,7 @@ def notification_setting(server: Server) -> str | None:
 
     Azure blocks CONFIG: there the value comes from the resource (redisConfiguration), and the caller passes it on.
     """
-    found = []
+    found: list[str] = []
     for node in server.nodes:
         try:
             reply = server.connection(node).call("CONFIG", "GET", "notify-keyspace-events")
@@ -177,7 +178,7 @@ class _Subscriber(threading.Thread):
                 for descriptor, _event in poller.poll():
                     if descriptor == self._wake_read:
                         os.read(self._wake_read, 4096)
-        except Exception as error:  # the thread's end is its message: the owner must never take silence for calm
+        except Exception as error:  # noqa: BLE001  told to the owner, who must never take silence for calm
             if not self._stopping:
                 reason = error if isinstance(error, ConnectionLost) else f"{type(error).__name__}: {error}"
                 self._break(self.connection.closed_because or str(reason))
@@ -251,7 +252,7 @@ class Follower:
         for subscriber in self._subscribers:
             subscriber.start()
 
-    def __enter__(self) -> Follower:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

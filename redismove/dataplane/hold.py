@@ -1,10 +1,10 @@
 """
 Hold the writes on a server: CLIENT PAUSE with mode WRITE, at every primary.
 
-What is known of it (measured on 6.2, 7.0 and Valkey 9.1): reads, CLIENT, AUTH, INFO, DUMP and PING on a subscription run,
-every write waits; at the timeout every waiting command is run and acknowledged; a client that was killed meanwhile has
-its command dropped; a pause can be lengthened and not shortened, only UNPAUSE ends it; it outlives the connection that
-asked for it. Redis 6.0 knows no mode and would hold our own reads too.
+What is known of it (measured on 6.2, 7.0 and Valkey 9.1): reads, CLIENT, AUTH, INFO, DUMP and PING on a subscription
+run, every write waits; at the timeout every waiting command is run and acknowledged; a client that was killed meanwhile
+has its command dropped; a pause can be lengthened and not shortened, only UNPAUSE ends it; it outlives the connection
+that asked for it. Redis 6.0 knows no mode and would hold our own reads too.
 """
 
 from __future__ import annotations

@@ -95,8 +95,8 @@ def repair(
         report.seconds = now - began
         if now >= deadline:
             raise OutOfTime(
-                f"comparing {source.address.url} with {target.address.url} did not end in time: {report.scanned} of about "
-                f"{expected} keys in {report.seconds:.0f} s"
+                f"comparing {source.address.url} with {target.address.url} did not end in time: "
+                f"{report.scanned:,} of about {expected:,} keys in {report.seconds:.1f} s"
             )
         if on_progress is not None and now - told >= _PROGRESS_S:
             told = now
@@ -159,8 +159,8 @@ class StreamCarrier:
     """
     Carries streams over that are not as they were when they were last carried.
 
-    What reading does to a stream's groups is not notified, so streams with groups are read again and again; most of them
-    are what they were, and those cost no write.
+    What reading does to a stream's groups is not notified, so streams with groups are read again and again; most of
+    them are what they were, and those cost no write.
     """
 
     def __init__(self) -> None:
@@ -214,9 +214,7 @@ def only_groups_differ(source: Server, target: Server, marks: Iterable[Mark]) ->
         for key in keys:
             states = read_states([(source, [key]), (target, [key])], database)
             payloads = [state.payloads[0] for state in states]
-            if payloads[0] is None or payloads[1] is None or not all(kind_of(item) == "stream" for item in payloads):
-                continue
-            streams = [decode(item).stream for item in payloads if item is not None]
+            streams = [decode(item).stream for item in payloads if item is not None and kind_of(item) == "stream"]
             bare = [Value("stream", stream=replace(stream, groups=[])) for stream in streams if stream is not None]
             if len(bare) == 2 and differs_in(bare[0], bare[1]) is None:
                 found.add((database, key))

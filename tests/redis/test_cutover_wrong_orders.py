@@ -9,16 +9,19 @@ into the hole is a matter of chance, so each case has a few tries.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from redismove.dataplane.carry import Carrier
 from redismove.dataplane.connect import Node, Server
 from redismove.dataplane.cutover import CutOver, CutoverLimits
 from redismove.dataplane.follow import DirtyKeys, Follower, Mark, _Subscriber
 from redismove.dataplane.hold import WritePause
-from redismove.dataplane.repair import carry_marks
+from redismove.dataplane.pursuit import Pursuit
+from redismove.dataplane.repair import StreamCarrier
 from tests.support.cutover import world
 
 pytestmark = pytest.mark.redis
@@ -32,7 +35,8 @@ class UnpauseBeforeFence(CutOver):
     """One blocked command of each connection runs on the source when the pause ends, and is answered OK."""
 
     def fence(self) -> None:
-        self._unpause()
+        for connection in self.source.controls():
+            connection.call("CLIENT", "UNPAUSE")
         super().fence()
 
 
@@ -55,17 +59,22 @@ class NoFence(CutOver):
         pass
 
 
+class DrainedOnce(Pursuit):
+    """To zero once, which is right where nobody can write any more."""
+
+    def settle(self, hold_deadline: float) -> None:
+        self.marker()
+        self.carry(self.dirty.take())
+
+
 class NothingCut(CutOver):
     """The hold by new keys alone: whoever is logged in stays, and writes on."""
+
+    pursuit_type = DrainedOnce
 
     def hold_by_fence(self) -> None:
         self._hold_began_at = time.monotonic()
         self.change_keys()
-
-    def settle(self) -> None:
-        # Right so far: to zero, once. It cannot stay there.
-        self.marker()
-        self._carry(self._dirty.take())
 
     def check_unchanged(self) -> None:
         pass
@@ -74,14 +83,12 @@ class NothingCut(CutOver):
 class CutBeforeNewKeys(CutOver):
     """Who is cut comes back with the old key before the new one is there."""
 
+    pursuit_type = DrainedOnce
+
     def hold_by_fence(self) -> None:
         self._hold_began_at = time.monotonic()
-        self._cut(until_alone=False)
-
-    def settle(self) -> None:
+        self.cut(until_alone=False)
         time.sleep(SLOW_KEYS_S)
-        self.marker()
-        self._carry(self._dirty.take())
 
     def check_unchanged(self) -> None:
         pass
@@ -107,54 +114,53 @@ class OneShardNotPaused(CutOver):
 class MarkOffAfterCopy(CutOver):
     """A change between the read and the taking off of the mark is forgotten."""
 
-    def _drain_round(self, limit: int | None) -> float:
-        marks = sorted(self._dirty.snapshot())
-        carry_marks(self.carrier, marks)
-        time.sleep(0.005)  # a read and a write over a line longer than ours
-        with self._dirty._lock:
-            self._dirty._marks.difference_update(marks)
-        return 0.0
+    class pursuit_type(Pursuit):
+        def drain_round(self, limit: int | None = None) -> float:
+            marks = sorted(self.dirty.snapshot())
+            self.carry(marks)
+            time.sleep(0.005)  # a read and a write over a line longer than ours
+            with self.dirty._lock:
+                self.dirty._marks.difference_update(marks)
+            return 0.0
 
 
 class RepairBeforeFollow(CutOver):
     """What is written between the comparison of a key and the subscription is not seen."""
 
-    def follow(self) -> None:
-        if self._carrier is None:
-            self._following, following = False, self._following
-            super().follow()
-            self.repair()
-            self._following = following
-        super().follow()
-
-    def repair(self) -> None:
-        if self._follower is None:
-            self._repair_pass()
+    def follow_and_repair(self) -> None:
+        self.pursuit.repair_pass()
+        time.sleep(0.05)  # the gap of a bigger cache
+        self.pursuit.follow()
 
 
 class GroupsNotCarried(CutOver):
     """What XREADGROUP and XACK did is not notified, and not looked for."""
 
-    def settle(self) -> None:
-        self._group_streams = set()
-        super().settle()
+    class pursuit_type(Pursuit):
+        def follow(self) -> None:
+            super().follow()
+            self._streams = NoStreams()
 
-    def drain(self) -> None:
-        super().drain()
-        self._group_streams = set()
+
+class NoStreams(StreamCarrier):
+    """Carries no stream for its groups."""
+
+    def carry(self, carrier: Carrier, marks: Iterable[Mark]) -> list[Mark]:
+        return []
 
 
 class NoDrain(CutOver):
     """What changed while the comparison went on is not carried over."""
 
-    def drain(self) -> None:
-        pass
+    class pursuit_type(Pursuit):
+        def drain(self, hold_limit_ms: int) -> None:
+            pass
 
-    def settle(self) -> None:
-        pass
+        def drain_until(self, moment: float) -> None:
+            pass
 
-    def check_unchanged(self) -> None:
-        pass
+        def settle(self, hold_deadline: float) -> None:
+            pass
 
 
 WRONG: list[tuple[type[CutOver], dict[str, Any], bool]] = [
@@ -166,7 +172,7 @@ WRONG: list[tuple[type[CutOver], dict[str, Any], bool]] = [
     (OneShardNotPaused, {}, True),
     (MarkOffAfterCopy, {}, False),
     (RepairBeforeFollow, {}, False),
-    (GroupsNotCarried, {}, False),
+    (GroupsNotCarried, {"limits": CutoverLimits(notice_ms=150)}, False),
     (NoDrain, {}, False),
 ]
 
