@@ -31,6 +31,7 @@ DURATIONS_S: dict[str, tuple[float, float]] = {
     "link": (0.6, 600),
     "unlink": (0.5, 600),
     "flush": (0.1, 10),
+    "reboot": (0, 0),
     "access": (0.1, 60),
     "private_endpoint": (0.1, 60),
     "delete_group": (0.2, 30),
@@ -151,6 +152,12 @@ class Operations:
         for operation in list(self._azure.world.operations.values()):
             if operation.status == "InProgress":
                 self._start(operation)
+
+    async def wait(self, operation: OperationRecord) -> None:
+        """Wait until an operation has ended."""
+        task = self._tasks.get(operation.id)
+        if task is not None:
+            await asyncio.wait([task])
 
     async def stop(self) -> None:
         """End the tasks; what was under way is resumed by the next start."""

@@ -220,7 +220,7 @@ static int cluster(Context *context, Text **argv, int argc) {
             field(context, ip);
             ReplyWithLongLong(context, port_of(context, i));
             field(context, ids[i]);
-            ReplyWithArray(context, 0);
+            ReplyWithMap(context, 0);
         }
         return OK;
     }

@@ -52,6 +52,9 @@ BLOCKED = (
 )
 """Commands that Azure blocks, as access rules (its list, plus FAILOVER and MODULE)."""
 
+FACE = "+localazure.refuse +localazure.ok +localazure.moved +localazure.cluster"
+"""What `redis_module.c` turns a command into; no rule of a customer can name it."""
+
 
 class RedisUser(BaseModel):
     """A data-plane user that is not `default`: an Entra principal with an access policy."""
@@ -417,7 +420,9 @@ class RedisFleet:
         for name, user in spec.users.items():
             if user.password_hashes:
                 passwords = " ".join(f"#{entry}" for entry in user.password_hashes)
-                lines.append(f"user {name} on {passwords} resetkeys resetchannels &* -@all {user.rules} {BLOCKED}")
+                lines.append(
+                    f"user {name} on {passwords} resetkeys resetchannels &* -@all {user.rules} {FACE} {BLOCKED}"
+                )
         return lines
 
     def _write_files(self, spec: RedisSpec, index: int) -> Path:

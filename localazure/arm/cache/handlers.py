@@ -271,7 +271,20 @@ async def force_reboot(azure: Azure, request: Request) -> Response:
         if shard not in nodes or not cache.shard_count:
             raise InvalidParameter("shardId")
         nodes = [int(shard)]
-    await azure.fleet.restart(cache.redis, nodes, lose_data=kind == "AllNodes" or cache.sku_name == "Basic")
+    loses = kind == "AllNodes" or cache.sku_name == "Basic"
+    # An operation, though Azure answers at once: the cache is busy meanwhile, and a kill does not leave it half up.
+    operation = _begin(
+        azure,
+        "reboot",
+        cache,
+        result="nothing",
+        nodes=" ".join(str(node) for node in nodes),
+        loses="true" if loses else "false",
+    )
+    azure.save()
+    await azure.operations.wait(operation)
+    if operation.status == "Failed":
+        raise ArmError(409, "Conflict", operation.error_message or "")
     return JSONResponse({"message": f"Successfully restarted the redis cache '{cache.name}' ({kind})."})
 
 

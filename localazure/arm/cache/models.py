@@ -47,22 +47,25 @@ class LinkRecord(BaseModel):
     primary_host: str
 
 
-class PolicyRecord(BaseModel):
-    """A data access policy that a customer made."""
+class AccessRecord(BaseModel):
+    """What access policies and their assignments have in common."""
 
     name: str
-    permissions: str
     state: str = "Succeeded"
 
 
-class AssignmentRecord(BaseModel):
+class PolicyRecord(AccessRecord):
+    """A data access policy that a customer made."""
+
+    permissions: str
+
+
+class AssignmentRecord(AccessRecord):
     """A principal's assignment to an access policy."""
 
-    name: str
     object_id: str
     alias: str
     policy: str
-    state: str = "Succeeded"
 
 
 class PrivateEndpointRecord(BaseModel):

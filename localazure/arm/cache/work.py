@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localazure.arm.cache.models import CacheRecord
+from localazure.arm.cache.models import AccessRecord, CacheRecord
 from localazure.operations import OperationRecord, Operations
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def register(operations: Operations) -> None:
     operations.register("link", Link())
     operations.register("unlink", Unlink())
     operations.register("flush", Flush())
+    operations.register("reboot", Reboot())
     operations.register("access", Access())
     operations.register("private_endpoint", PrivateEndpoint())
 
@@ -173,6 +174,21 @@ class Flush:
     fail = finish
 
 
+class Reboot:
+    """Restarts redis-servers."""
+
+    async def work(self, azure: Azure, operation: OperationRecord) -> None:
+        """Restart them, with their data or without."""
+        nodes = [int(node) for node in operation.subject["nodes"].split()]
+        await azure.fleet.restart(_cache(azure, operation).redis, nodes, lose_data=operation.subject["loses"] == "true")
+
+    def finish(self, azure: Azure, operation: OperationRecord) -> None:
+        """The cache is ready again."""
+        _idle(_cache(azure, operation))
+
+    fail = finish
+
+
 class Access:
     """A change of access policies or assignments, applied to the data-plane users."""
 
@@ -189,14 +205,16 @@ class Access:
         cache.access_policy_assignments = {
             name: entry for name, entry in cache.access_policy_assignments.items() if entry.state != "Deleting"
         }
-        for child in (*cache.access_policies.values(), *cache.access_policy_assignments.values()):
+        children: list[AccessRecord] = [*cache.access_policies.values(), *cache.access_policy_assignments.values()]
+        for child in children:
             child.state = "Succeeded"
         _idle(cache)
 
     def fail(self, azure: Azure, operation: OperationRecord) -> None:
         """What was under way is marked as failed."""
         cache = _cache(azure, operation)
-        for child in (*cache.access_policies.values(), *cache.access_policy_assignments.values()):
+        children: list[AccessRecord] = [*cache.access_policies.values(), *cache.access_policy_assignments.values()]
+        for child in children:
             if child.state != "Succeeded":
                 child.state = "Failed"
         _idle(cache)
