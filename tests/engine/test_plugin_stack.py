@@ -82,6 +82,63 @@ ADOPTED = """
 """
 
 
+FAMILY = """
+    import os
+
+    import pulumi
+    import pulumi_azure_native as azure
+    from pulumi import ResourceOptions
+    from pulumi_azure_native import redis, resources
+
+    second = azure.Provider("second", subscription_id=os.environ["ARM_SUBSCRIPTION_ID_2"])
+    elsewhere = resources.ResourceGroup("elsewhere", location="westus", opts=ResourceOptions(provider=second))
+    group = resources.ResourceGroup("group", resource_group_name="rg-family", location="eastus")
+    cache = redis.Redis(
+        "cache",
+        resource_group_name=group.name,
+        sku={"name": "Premium", "family": "P", "capacity": 1},
+        shard_count=2,
+        identity={"type": "SystemAssigned"},
+        redis_configuration={"aad_enabled": "true", "notify_keyspace_events": "KEA"},
+    )
+    where = {"cache_name": cache.name, "resource_group_name": group.name}
+    # one after the other: a cache that is busy with one refuses the next
+    rule = redis.FirewallRule("office", start_ip="10.0.0.1", end_ip="10.0.0.9", **where)
+    schedule = redis.PatchSchedule(
+        "schedule",
+        name=cache.name,
+        resource_group_name=group.name,
+        default="default",
+        schedule_entries=[{"day_of_week": "Monday", "start_hour_utc": 3, "maintenance_window": "PT5H"}],
+        opts=ResourceOptions(depends_on=[rule]),
+    )
+    policy = redis.AccessPolicy(
+        "reader", permissions="+@read ~*", **where, opts=ResourceOptions(depends_on=[schedule])
+    )
+    redis.AccessPolicyAssignment(
+        "assigned",
+        access_policy_name="Data Contributor",
+        object_id="11111111-2222-3333-4444-555555555555",
+        object_id_alias="somebody",
+        **where,
+        opts=ResourceOptions(depends_on=[policy]),
+    )
+
+
+    def ask(names):
+        found = redis.get_redis(name=names[0], resource_group_name=names[1])
+        keys = redis.list_redis_keys(name=names[0], resource_group_name=names[1])
+        return [found.host_name, found.shard_count, found.identity.type, bool(keys.primary_key)]
+
+
+    pulumi.export("asked", pulumi.Output.all(cache.name, group.name).apply(ask))
+    pulumi.export("host", cache.host_name)
+    pulumi.export("name", cache.name)
+    pulumi.export("location", cache.location)
+    pulumi.export("elsewhere", elsewhere.id)
+"""
+
+
 class Arm:
     """ARM by hand, as somebody with the portal open."""
 
@@ -228,6 +285,29 @@ def assert_encrypted(folder: Path, *secrets: str) -> None:
             # JSON writes a slash as it is, but quotes other characters of base64 in some places
             spellings = {secret, json.dumps(secret)[1:-1], secret.replace("+", "\\u002b")}
             assert not any(one.encode() in content for one in spellings), f"{path} holds a secret in clear"
+
+
+def test_a_cache_with_all_its_children_and_a_group_in_the_other_subscription(
+    folder: Path, cloud: LocalCloud, arm: Arm
+) -> None:
+    stack = project(folder, cloud, FAMILY)
+    try:
+        up(stack)
+        stack.pulumi("preview", "--refresh", "--expect-no-changes").good()
+        outputs = stack.outputs()
+        assert outputs["asked"] == [outputs["host"], 2, "SystemAssigned", True]
+        assert outputs["elsewhere"].startswith(f"/subscriptions/{cloud.environment['ARM_SUBSCRIPTION_ID_2']}/")
+        assert outputs["location"] == "East US", "the resource group's, as nothing else was said"
+        assert outputs["name"].startswith("cache")
+        cache = arm.cache("rg-family", outputs["name"])
+        children = ("firewallRules/office", "patchSchedules/default", "accessPolicies/reader")
+        assert [arm("GET", f"{cache}/{child}")[0] for child in children] == [200, 200, 200]
+        _, assigned = arm("GET", f"{cache}/accessPolicyAssignments/assigned")
+        assert assigned["properties"]["objectIdAlias"] == "somebody"
+    finally:
+        destroyed = stack.pulumi("destroy", "-y", "--skip-preview")
+    destroyed.good()
+    assert arm("GET", cache)[0] == 404
 
 
 def test_what_somebody_does_by_hand_is_seen_and_taken_back(folder: Path, cloud: LocalCloud, arm: Arm) -> None:
