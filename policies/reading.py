@@ -7,6 +7,7 @@ puts `NOT_KNOWN` in its place, so that a rule that asks for it is told as not kn
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -60,8 +61,10 @@ def _whole(value: Any) -> Any:
 
 def move_of(props: Mapping[str, Any]) -> Move:
     """Return the move that a StageGate's inputs carry."""
-    data = known(props, "move")
-    return from_dict(Move, data if data is NOT_KNOWN or isinstance(data, Mapping) else {})
+    data = known(props, "move", {})
+    if not isinstance(data, Mapping):
+        return Move(**{field.name: NOT_KNOWN for field in dataclasses.fields(Move)})
+    return from_dict(Move, data)
 
 
 def cache_of(props: Mapping[str, Any], firewall_rules: Sequence[FirewallRule] = ()) -> CacheFacts:

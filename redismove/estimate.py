@@ -180,9 +180,9 @@ class Estimate:
     """
     What one method costs and how long it takes.
 
-    `data_bytes` is what the source holds, `measured` whether that was read (else its size stands for it, the most it can
-    hold). `egress_usd` is None where the table has no price for the regions. `two_caches_hours` is how long both
-    caches are paid for, from the target's creation to the source's deletion, soak included.
+    `data_bytes` is what the source holds, `measured` whether that was read (else its size stands for it).
+    `egress_usd` is None where the table has no price for the regions. `two_caches_hours` is how long both caches are
+    paid for, from the target's creation to the source's deletion, soak included.
     """
 
     data_bytes: int

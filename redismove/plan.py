@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from redismove import stages
 from redismove.estimate import PRICES_READ, Estimate, Minutes, estimate
-from redismove.facts import CacheFacts, EndpointFacts, Move
+from redismove.facts import CacheFacts, EndpointFacts, Move, NotKnownYet
 from redismove.rules import RULES, Finding, Level, Outcome, evaluate
 from redismove.rules.subjects import name_of, there
 
@@ -159,7 +159,7 @@ def stable_summary(move: Move) -> list[dict[str, Any]]:
             "recommended": method == best,
             "reasons": [
                 {"rule": r.rule, "found": r.found, "allowed": r.allowed, "cure": r.cure}
-                for r in _reasons(findings, Level.MANDATORY)
+                for r in _reasons(f for f in findings if _closes(f))
             ],
         }
         for method, findings in judged.items()
@@ -221,8 +221,33 @@ def _declared_for(method: str, declared: CacheFacts | None) -> CacheFacts | None
     )
 
 
+_STILL_TO_BE_SET: Final = frozenset({"RM-R03"})
+"""Rules that ask for a setting the method needs: told in the plan, but a method is not closed for want of it."""
+
+
+def _estimate(move: Move, method: str, write_bytes_per_s: float, window_hours: float) -> Estimate | None:
+    try:
+        if move.source is None:
+            return None
+        return estimate(
+            method,
+            move.source,
+            move.target if there(move.target) else move.declared_target,
+            soak_hours=move.limits.soak_hours,
+            write_bytes_per_s=write_bytes_per_s,
+            window_hours=window_hours,
+        )
+    except NotKnownYet:
+        return None
+
+
+def _closes(finding: Finding) -> bool:
+    unknown = finding.outcome is Outcome.NOT_KNOWN and finding.rule.level is Level.MANDATORY
+    return (finding.stops or unknown) and finding.rule.id not in _STILL_TO_BE_SET
+
+
 def _is_open(findings: list[Finding]) -> bool:
-    return not any(f.stops or (f.outcome is Outcome.NOT_KNOWN and f.rule.level is Level.MANDATORY) for f in findings)
+    return not any(_closes(finding) for finding in findings)
 
 
 def _recommended(move: Move, methods: set[str]) -> str:
@@ -244,28 +269,17 @@ def _option(
         open=is_open,
         recommended=method == best,
         why=why,
-        reasons=_reasons(findings, Level.MANDATORY),
-        notes=_reasons(findings, Level.ADVISORY),
+        reasons=_reasons(f for f in findings if _closes(f)),
+        notes=_reasons(f for f in findings if not _closes(f)),
         not_known=tuple(f.rule.id for f in findings if f.outcome is Outcome.NOT_KNOWN),
-        estimate=(
-            estimate(
-                method,
-                move.source,
-                move.target if there(move.target) else move.declared_target,
-                soak_hours=move.limits.soak_hours,
-                write_bytes_per_s=write_bytes_per_s,
-                window_hours=window_hours,
-            )
-            if is_open and move.source is not None
-            else None
-        ),
+        estimate=_estimate(move, method, write_bytes_per_s, window_hours) if is_open else None,
         notices=NOTICED[method],
         lost=LOST[method],
         way=stages.way(method),
     )
 
 
-def _reasons(findings: list[Finding], level: Level) -> tuple[Reason, ...]:
+def _reasons(findings: Iterable[Finding]) -> tuple[Reason, ...]:
     return tuple(
         Reason(
             rule=f.rule.id,
@@ -277,7 +291,7 @@ def _reasons(findings: list[Finding], level: Level) -> tuple[Reason, ...]:
             url=f.rule.source.url,
         )
         for f in findings
-        if f.broken is not None and f.outcome is Outcome.FAIL and f.rule.level is level
+        if f.broken is not None
     )
 
 
@@ -299,7 +313,7 @@ def _candidate(source: CacheFacts, cache: CacheFacts, today: str) -> Candidate:
         target_made_by_stack=True,
         endpoint=EndpointFacts(resource_id=source.id),
     )
-    reasons = _reasons(evaluate(move, _RULES_OF_PLAN), Level.MANDATORY)
+    reasons = _reasons(f for f in evaluate(move, _RULES_OF_PLAN) if _closes(f))
     return Candidate(
         id=cache.id,
         name=cache.name,

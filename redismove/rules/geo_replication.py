@@ -46,6 +46,11 @@ def _pair(move: Move) -> bool:
     return _will_link(move) and there(move.source) and bool(targets(move))
 
 
+def _either(move: Move) -> bool:
+    """One cache alone can rule a link out: a plan is made before there is a target."""
+    return _will_link(move) and len(both(move)) > 0
+
+
 def _both_premium(move: Move) -> Broken | None:
     for called, cache in targets(move):
         if cache.product != REDIS or tier(cache) != PREMIUM:
@@ -386,7 +391,7 @@ RULES: tuple[Rule, ...] = (
         source=pages.geo("Geo-replication needs exactly one replica per primary."),
         methods=_GEO,
         stages=_MAKING,
-        applies=_pair,
+        applies=_either,
         check=_one_replica,
         backward=True,
     ),
@@ -410,7 +415,7 @@ RULES: tuple[Rule, ...] = (
         source=pages.article("Persistence isn't supported with geo-replication."),
         methods=_GEO,
         stages=_MAKING,
-        applies=_pair,
+        applies=_either,
         check=_no_persistence,
         backward=True,
     ),
@@ -421,7 +426,7 @@ RULES: tuple[Rule, ...] = (
         source=pages.article("Zone Redundancy isn't supported with geo-replication."),
         methods=_GEO,
         stages=_MAKING,
-        applies=_pair,
+        applies=_either,
         check=_no_zones,
         backward=True,
     ),

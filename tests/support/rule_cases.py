@@ -714,8 +714,13 @@ GEO_RULES: dict[str, list[Case]] = {
         fails("target has three", _declared("prepare", replicas_per_primary=3)),
         fails("the live target has none", move("replicate", target={"replicas_per_primary": 0})),
         silent("linked", move("verify", target={"replicas_per_primary": 2})),
-        silent("no target", move("prepare", declared_target=None)),
-        silent("no source", _no_source("prepare")),
+        fails(
+            "source has two, no target yet", move("prepare", source={"replicas_per_primary": 2}, declared_target=None)
+        ),
+        fails(
+            "target has two, no source to compare", _no_source("prepare", declared_target={"replicas_per_primary": 2})
+        ),
+        silent("neither is there", _no_source("prepare", declared_target=None)),
     ],
     "RM-G05": [
         passes("neither", move("replicate")),
