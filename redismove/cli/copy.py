@@ -136,7 +136,8 @@ def _print(report: CopyReport, *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(report.to_json()) + "\n")
         return
     megabytes = report.payload_bytes / 1e6
-    text = f"copied {report.copied:,} keys ({megabytes:,.1f} MB) in {report.duration_s:.1f} s: {report.keys_per_s:,.0f} keys/s"
+    text = f"copied {report.copied:,} keys ({megabytes:,.1f} MB) in {report.duration_s:.1f} s"
+    text += f": {report.keys_per_s:,.0f} keys/s"
     extras = {
         "by type": report.by_type,
         "in parts": report.in_parts,

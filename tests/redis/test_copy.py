@@ -326,12 +326,16 @@ def test_a_failover_in_the_middle_of_a_copy(engine: Engine) -> None:
 
 def test_tls_on_both_sides(tmp_path: Path) -> None:
     files = make_tls(tmp_path)
-    with redis_server(tls=files, password="one") as one, redis_server(tls=files, password="two") as two:
-        with Server.open(one.address) as source, Server.open(two.address) as target:
-            fill(source.connection(), [*every_type(), *many(20_000)])
-            report = copy(source, target, engine="native")
-            assert report.copied == 20_034
-            assert verify(source, target).equal
+    with (
+        redis_server(tls=files, password="one") as one,
+        redis_server(tls=files, password="two") as two,
+        Server.open(one.address) as source,
+        Server.open(two.address) as target,
+    ):
+        fill(source.connection(), [*every_type(), *many(20_000)])
+        report = copy(source, target, engine="native")
+        assert report.copied == 20_034
+        assert verify(source, target).equal
 
 
 @pytest.mark.slow
