@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from localazure import launcher, seeding
 from localazure.errors import LocalAzureError
 from localazure.home import DEFAULT_HOME, Home
 
@@ -62,6 +61,8 @@ def start(
         changes = {name: value for name, value in given.items() if value is not None}
         if changes:
             folder.change_settings(**changes)
+        from localazure import launcher
+
         typer.echo(launcher.start(folder))
 
 
@@ -69,6 +70,8 @@ def start(
 def stop(home: HomeOption = DEFAULT_HOME) -> None:
     """Stop the local Azure and its redis-servers; everything is there again after the next start."""
     with _one_sentence():
+        from localazure import launcher
+
         typer.echo(launcher.stop(Home(home)))
 
 
@@ -76,6 +79,8 @@ def stop(home: HomeOption = DEFAULT_HOME) -> None:
 def status(home: HomeOption = DEFAULT_HOME) -> None:
     """Say whether the local Azure runs; exit status 1 when it does not."""
     with _one_sentence():
+        from localazure import launcher
+
         runs, line = launcher.status(Home(home))
         typer.echo(line)
     if not runs:
@@ -86,6 +91,8 @@ def status(home: HomeOption = DEFAULT_HOME) -> None:
 def env(home: HomeOption = DEFAULT_HOME) -> None:
     """Print the environment for Pulumi, azure-cli and the SDKs: `eval "$(redismove local env)"`."""
     with _one_sentence():
+        from localazure import launcher
+
         typer.echo(launcher.export_lines(Home(home)))
 
 
@@ -112,6 +119,8 @@ def seed(
 ) -> None:
     """Make a cache through ARM, as someone would in the portal, and fill it with keys of all types."""
     with _one_sentence():
+        from localazure import seeding
+
         wish = seeding.Wish(
             name=name,
             keys=keys,

@@ -53,9 +53,7 @@ def test_a_cache_of_version_6_2_pauses_writes_alone(caches: Caches, shards: int)
         connection = caches.connect(name, port=instance.ssl_port)
         # "a" belongs to the last shard.
         if instance.shard_id in (None, shards - 1):
-            assert_pause_of_6_2(
-                connection, caches.connect(name, port=instance.ssl_port, socket_timeout=0.3)
-            )
+            assert_pause_of_6_2(connection, caches.connect(name, port=instance.ssl_port, socket_timeout=0.3))
         else:
             assert connection.execute_command("CLIENT", "PAUSE", "100", "WRITE") in (True, b"OK")
             connection.execute_command("CLIENT", "UNPAUSE")

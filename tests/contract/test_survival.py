@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from localazure.home import Home
+from localazure.launcher import running_pid
+
 from .conftest import GROUP, Caches, Cloud, body, command
 
 
@@ -45,7 +48,7 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
 def kill_server(cloud: Cloud) -> None:
     pid = cloud.server_pid
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: command(cloud.home, "status", check=False).returncode == 1)
+    eventually(lambda: running_pid(Home(cloud.home)) is None)
 
 
 def test_a_killed_server_knows_everything_again_and_keeps_the_same_redis_servers(
