@@ -41,6 +41,7 @@ def compare(
     linked = method == stages.GEO_REPLICATION
     link_state = caches.link(source_id, target_id).provisioning_state if linked else ""
     with Server.open(address(caches, source)) as here, Server.open(address(caches, there)) as far:
+        _refuse_one_server(here, far)
         lag = _lag_bytes(here, far, allow_marker_key=allow_marker_key) if linked else 0
         tell(f'comparing "{source.name}" with "{there.name}", depth {depth}')
         report = verify(
@@ -80,6 +81,15 @@ def _both(caches: Caches, source_id: str, target_id: str) -> tuple[CacheFacts, C
             )
         found.append(cache)
     return found[0], found[1]
+
+
+def _refuse_one_server(here: Server, far: Server) -> None:
+    """A cache compared with itself is always equal: a topology that leads back to the source must not pass."""
+    if {here.run_id(node) for node in here.nodes} & {far.run_id(node) for node in far.nodes}:
+        raise AzureError(
+            f"{here.address} and {far.address}: found the same servers behind both, allowed servers of their own; "
+            "nothing was compared"
+        )
 
 
 def _words(difference: Difference) -> str:

@@ -164,7 +164,7 @@ def move(stage: str, method: str = stages.GEO_REPLICATION, **changes: Any) -> Mo
     facts: dict[str, Any] = {
         "previous": way[here - 1] if here else "",
         "previous_method": method if here else "",
-        "stage_since_s": NOW_S - 48 * HOUR_S if here else 0.0,
+        "stage_since_s": NOW_S - (2 if stage in (stages.UNLINK, stages.CUTOVER) else 48) * HOUR_S if here else 0.0,
         "fixed_source_id": SOURCE_ID if here else "",
         "fixed_target_id": TARGET_ID if past_prepare else "",
         "source": source(linked_servers=tuple(f"{SOURCE_ID}{part}" for part in linking)),

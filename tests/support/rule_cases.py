@@ -246,6 +246,15 @@ LIFE: dict[str, list[Case]] = {
         silent("old at cutover after unlink", move("cutover", evidence={"made_at_s": NOW_S - 99 * HOUR_S})),
         silent("none", move("unlink", evidence=None)),
     ],
+    "RM-L27": [
+        passes("after it began", move("unlink")),
+        passes("as it began", move("unlink", stage_since_s=NOW_S - HOUR_S)),
+        fails("before it began", move("unlink", stage_since_s=NOW_S - HOUR_S + 1)),
+        fails("before the verify of a copy", move("cutover", COPY, stage_since_s=NOW_S)),
+        silent("none", move("unlink", evidence=None)),
+        silent("after unlink", move("cutover", stage_since_s=NOW_S)),
+        silent("link gone", move("unlink", link=GONE, stage_since_s=NOW_S)),
+    ],
     "RM-L10": [
         passes("alike", move("unlink")),
         fails("one differs", move("unlink", evidence={"settings_differ": ("firewall_rules",)})),
@@ -332,6 +341,18 @@ LIFE: dict[str, list[Case]] = {
         passes(
             "the way back of copy again",
             move("verify", COPY, previous="cutover", endpoint=EndpointFacts(resource_id=SOURCE_ID, phase="fencing")),
+        ),
+        passes(
+            "the way straight back again",
+            move("adopt", previous="adopt", endpoint=EndpointFacts(resource_id=SOURCE_ID, phase="fencing")),
+        ),
+        fails(
+            "adopt, when another stage began it",
+            move("adopt", previous="unlink", endpoint=EndpointFacts(resource_id=SOURCE_ID, phase="fencing")),
+        ),
+        fails(
+            "adopt, when it began forwards",
+            move("adopt", previous="adopt", endpoint=EndpointFacts(resource_id=TARGET_ID, phase="fencing")),
         ),
         fails("on to retire", move("retire", endpoint=EndpointFacts(resource_id=TARGET_ID, phase="fencing"))),
         fails(
