@@ -24,6 +24,8 @@ from localazure.arm.resources import handlers as resource_handlers
 from localazure.arm.resources.errors import ResourceGroupNotFound, SubscriptionNotFound
 from localazure.arm.resources.models import GroupRecord
 from localazure.errors import LocalAzureError
+from localazure.faults import PATH as FAULTS_PATH
+from localazure.faults import Fault, Faults
 from localazure.forwarder import Forwarders
 from localazure.home import LOCK_HOST_OCTET, Home, can_listen
 from localazure.operations import OperationRecord, Operations
@@ -42,6 +44,7 @@ class Azure:
         self.identity = Identity(home)
         self.fleet = RedisFleet(home)
         self.forwarders = Forwarders()
+        self.faults = Faults()
         self.operations = Operations(self)
         cache_work.register(self.operations)
         resource_handlers.register(self.operations)
@@ -164,6 +167,12 @@ class Azure:
             finally:
                 with contextlib.suppress(redis.exceptions.RedisError):
                     await client.execute_command("ACL", "DELUSER", probe)
+
+    def fault_for(self, request: Request) -> Fault | None:
+        """Give the fault that is to befall a request; None unless the switch `admin` is on."""
+        if not self.faults.waiting or request.url.path.startswith(FAULTS_PATH) or not self.home.settings.admin:
+            return None
+        return self.faults.take(request)
 
     # --- look-ups
 

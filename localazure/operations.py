@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import BaseModel
 
+from localazure.faults import operation_fault
+
 if TYPE_CHECKING:
     from localazure.azure import Azure
 
+HELD_INTERVAL_S = 0.1
 KEEP_FINISHED_S = 24 * 3600
 
 DURATIONS_S: dict[str, tuple[float, float]] = {
@@ -46,6 +49,7 @@ class OperationRecord(BaseModel):
         kind: which `Kind` carries it on.
         subject: what it is about (names, by role).
         result: what the Location gives at the end: the resource, `{"status": "Succeeded"}` or nothing.
+        fault: injected: it ends in Failed, or is held until the faults are taken away.
     """
 
     id: str
@@ -61,6 +65,7 @@ class OperationRecord(BaseModel):
     status: Literal["InProgress", "Succeeded", "Failed"] = "InProgress"
     error_code: str | None = None
     error_message: str | None = None
+    fault: Literal["fail", "never"] | None = None
 
 
 class OperationFailed(Exception):
@@ -139,6 +144,7 @@ class Operations:
             result_path=result_path,
             started_at=now,
             duration_s=self.duration_s(duration or kind),
+            fault=operation_fault.get(),
         )
         records = self._azure.world.operations
         for old in [entry for entry in records.values() if (entry.ended_at or now) < now - KEEP_FINISHED_S]:
@@ -173,9 +179,16 @@ class Operations:
 
     async def _run(self, operation: OperationRecord) -> None:
         kind = self._kinds[operation.kind]
+        # What the request was to suffer is recorded in its operation; operations begun by this one are not meant.
+        operation_fault.set(None)
         try:
+            if operation.fault == "fail":
+                raise OperationFailed("InternalServerError", "Something went wrong.")
             await kind.work(self._azure, operation)
             await asyncio.sleep(max(0.0, operation.started_at + operation.duration_s - time.time()))
+            # A field of the state, not an event: it survives a kill.
+            while operation.fault == "never":  # noqa: ASYNC110
+                await asyncio.sleep(HELD_INTERVAL_S)
             kind.finish(self._azure, operation)
             operation.status = "Succeeded"
         except OperationFailed as failure:

@@ -28,6 +28,7 @@ from localazure.arm.resources.routes import ROUTES as RESOURCE_ROUTES
 from localazure.azure import Azure
 from localazure.certificates import ensure_authority, ensure_leaf
 from localazure.errors import LocalAzureError
+from localazure.faults import ROUTES as FAULT_ROUTES
 from localazure.home import LOCK_HOST_OCTET, LOCK_PORT, Home
 
 GRACE_S = 2
@@ -63,7 +64,7 @@ def application(azure: Azure) -> Starlette:
         return ArmError(400, "LocalAzureDefect", message).response()
 
     app = Starlette(
-        routes=[*METADATA_ROUTES, *RESOURCE_ROUTES, *CACHE_ROUTES, *IDENTITY_ROUTES],
+        routes=[*METADATA_ROUTES, *RESOURCE_ROUTES, *CACHE_ROUTES, *FAULT_ROUTES, *IDENTITY_ROUTES],
         middleware=[Middleware(ArmMiddleware, azure=azure)],
         lifespan=lifespan,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from localazure.azure import Azure
+    from localazure.faults import Fault
 
 Handler = Callable[["Azure", Request], Awaitable[Response]]
 
@@ -115,6 +117,10 @@ def base_url(request: Request) -> str:
     return f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
 
 
+async def _discard(_: Message) -> None:
+    """Drop an answer that the client is not to get."""
+
+
 class ArmMiddleware:
     """Around every request: path clean-up, token check, common headers, errors, one line in the request log."""
 
@@ -154,7 +160,31 @@ class ArmMiddleware:
             refusal = self._azure.identity.refuse(request)
             if refusal is not None:
                 await refusal(scope, receive, send_with_headers)
+            elif (fault := self._azure.fault_for(request)) is not None:
+                await self._serve_with_fault(fault, scope, receive, send_with_headers)
             else:
                 await self._app(scope, receive, send_with_headers)
         finally:
             self._azure.log_request(request, request_id, status, (time.monotonic() - started) * 1000)
+
+    async def _serve_with_fault(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        from localazure.faults import operation_fault
+
+        if fault.kind == "delay":
+            await asyncio.sleep(fault.delay_s)
+        elif fault.kind == "operation":
+            operation_fault.set(fault.outcome)
+        if fault.kind in ("delay", "operation"):
+            await self._app(scope, receive, send)
+            return
+        if fault.applied:
+            await self._app(scope, receive, _discard)
+        if fault.kind == "status":
+            await fault.response()(scope, receive, send)
+            return
+        # ASGI has no way to hang up; the object behind `receive` is uvicorn's and holds the connection.
+        transport = getattr(getattr(receive, "__self__", None), "transport", None)
+        if transport is not None:
+            transport.abort()
+        while (await receive())["type"] != "http.disconnect":
+            pass
