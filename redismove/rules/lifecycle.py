@@ -212,6 +212,18 @@ def _evidence_fresh(move: Move) -> Broken | None:
     )
 
 
+def _evidence_of_last_verify(move: Move) -> Broken | None:
+    evidence = known(move.evidence)
+    if evidence.made_at_s >= move.stage_since_s:
+        return None
+    return Broken(
+        thing="the evidence",
+        found=f"made {hours(move.stage_since_s - evidence.made_at_s)} before this verify began",
+        allowed="made at this verify: what was equal before may have been erased and filled anew since",
+        cure=_VERIFY_AGAIN,
+    )
+
+
 def _accepts_loss(move: Move) -> Broken | None:
     name = name_of(move.source_id)
     if same_id(move.consent.accept_data_loss, name):
@@ -252,12 +264,17 @@ def _erases(move: Move) -> bool:
 
 
 def _not_over_applications(move: Move) -> Broken | None:
-    if not endpoint_on_target(move):
+    endpoint = move.endpoint
+    if endpoint is None or (not endpoint_on_target(move) and endpoint.phase == "settled"):
         return None
     before = stages.way(move.method)[stages.way(move.method).index(stages.CUTOVER) - 1]
     return Broken(
         thing=target_called(move),
-        found="applications use it: the endpoint points at it",
+        found=(
+            "applications use it: the endpoint points at it"
+            if endpoint_on_target(move)
+            else "applications may still write to it: it is not fenced yet"
+        ),
         allowed="a target that no application writes to, because this stage writes the source's data over it",
         cure=f"send applications back to the source first: {_set(before)}",
     )
@@ -286,7 +303,9 @@ def _cutover_finished(move: Move) -> Broken | None:
     endpoint = known(move.endpoint)
     before = stages.way(move.method)[stages.way(move.method).index(stages.CUTOVER) - 1]
     wanted = stages.CUTOVER if endpoint_on_target(move) else before
-    if move.stage == wanted:
+    # Other stages that send applications to the source can have begun it too, adopt above all; each finishes its own.
+    began_it = move.stage == move.previous and endpoint_on_source(move)
+    if move.stage == wanted or began_it:
         return None
     return Broken(
         thing="the cut-over",
@@ -582,6 +601,16 @@ RULES: tuple[Rule, ...] = (
             _has_evidence(move) and not (move.method == stages.GEO_REPLICATION and move.stage == stages.CUTOVER)
         ),
         check=_evidence_fresh,
+    ),
+    Rule(
+        id="RM-L27",
+        title="the evidence was made at the last verify",
+        source=pages.article("Any data that was in the secondary linked cache before the link was added is removed."),
+        methods=COPYING_METHODS,
+        stages=_JUDGING,
+        applies=lambda move: _has_evidence(move) and move.previous == stages.VERIFY,
+        check=_evidence_of_last_verify,
+        severity="critical",
     ),
     Rule(
         id="RM-L10",

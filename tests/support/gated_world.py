@@ -2,8 +2,8 @@
 A cloud, a stack and applications as plain data, moved only through the gates.
 
 It follows the program's order inside one update: the gate, what is made and changed, then what is deleted, each
-deletion after a fresh look by its hook. An update can be killed after any step. Every step that could lose data checks that it
-does not.
+deletion after a fresh look by its hook. An update can be killed after any step. Every step that could lose data checks
+that it does not.
 """
 
 from __future__ import annotations

@@ -321,6 +321,10 @@ LIFE: dict[str, list[Case]] = {
         passes("copy", move("replicate", COPY)),
         fails("applications on the target", move("replicate", endpoint=ON_TARGET)),
         fails("linking again on the way back", move("verify", previous="unlink", link=GONE, endpoint=ON_TARGET)),
+        fails(
+            "over a target that is not fenced yet",
+            move("replicate", endpoint=EndpointFacts(resource_id=SOURCE_ID, phase="fencing")),
+        ),
         fails("copy over applications", move("replicate", COPY, endpoint=ON_TARGET)),
         silent("linked already", move("verify")),
         silent("copy is over", move("verify", COPY, endpoint=ON_TARGET)),
@@ -345,6 +349,14 @@ LIFE: dict[str, list[Case]] = {
         passes(
             "the way straight back again",
             move("adopt", previous="adopt", endpoint=EndpointFacts(resource_id=SOURCE_ID, phase="fencing")),
+        ),
+        passes(
+            "prepare again, that began it",
+            move("prepare", previous="prepare", endpoint=EndpointFacts(resource_id=SOURCE_ID, phase="fencing")),
+        ),
+        fails(
+            "retire again, when it leads back",
+            move("cutover", previous="cutover", endpoint=EndpointFacts(resource_id=OTHER_ID, phase="fencing")),
         ),
         fails(
             "adopt, when another stage began it",
