@@ -172,6 +172,8 @@ class EndpointRedis(CoreCommands):
         self._options = options
         self._lock = threading.Lock()
         self._cache: _Cache | None = None
+        self._prepared: _Cache | None = None
+        self._announced: EndpointEntry | None = None
 
     _event_dispatcher: Any = None
 
@@ -213,9 +215,11 @@ class EndpointRedis(CoreCommands):
     def close(self) -> None:
         """Close the connections."""
         with self._lock:
-            cache, self._cache = self._cache, None
-        if cache is not None:
-            cache.client.close()
+            caches = (self._cache, self._prepared)
+            self._cache = self._prepared = None
+        for cache in caches:
+            if cache is not None:
+                cache.client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -226,16 +230,34 @@ class EndpointRedis(CoreCommands):
         self.close()
 
     def _current(self) -> _Cache:
+        document = self._watcher.current()
+        if document.next != self._announced:
+            self._announced = document.next
+            if document.next is not None:
+                threading.Thread(target=self._prepare, args=(document.next,), daemon=True).start()
         entry = self._watcher.wait_until_open(self._patience_s).entry
         cache = self._cache
         if cache is not None and cache.entry == entry:
             return cache
         with self._lock:
             if self._cache is None or self._cache.entry != entry:
-                old, self._cache = self._cache, _Cache(entry, self._credentials, self._options)
+                old, prepared = self._cache, self._prepared
+                if prepared is None or prepared.entry != entry:
+                    prepared = _Cache(entry, self._credentials, self._options)
+                self._cache, self._prepared = prepared, None
                 if old is not None:
                     old.drop_idle()
             return self._cache
+
+    def _prepare(self, entry: EndpointEntry) -> None:
+        """Fetch the credentials of the cache that is announced, and look whether it lets us in."""
+        try:
+            cache = _Cache(entry, self._credentials, self._options)
+            cache.client.ping()
+        except Exception:  # noqa: BLE001  it is not needed yet; whatever is wrong is met again, and told, when it is
+            return
+        with self._lock:
+            self._prepared = cache
 
     def _run(self, send: Callable[[Any], _Result], *, repeat: bool, whole: bool = True) -> _Result:
         deadline = time.monotonic() + self._patience_s

@@ -94,7 +94,8 @@ class Endpoint:
     The document as it was read.
 
     `generation` grows by one with every replacement. `hold_ms` is how long a hold may last: an application that has
-    waited as long goes on, since it is the server (or the fence) that holds the writes, not the document.
+    waited as long goes on, since it is the server (or the fence) that holds the writes, not the document. `next` is
+    the cache that a cut-over is preparing: an application may fetch its credentials before it needs them.
     """
 
     entry: EndpointEntry
@@ -102,6 +103,7 @@ class Endpoint:
     state: State = "open"
     phase: Phase = "settled"
     previous: EndpointEntry | None = None
+    next: EndpointEntry | None = None
     hold_ms: int | None = None
     updated_at: str = ""
 
@@ -120,6 +122,7 @@ class Endpoint:
             "phase": self.phase,
             "holdMs": self.hold_ms,
             "previous": None if self.previous is None else self.previous.to_dict(),
+            "next": None if self.next is None else self.next.to_dict(),
             "updatedAt": self.updated_at,
         }
 
@@ -129,13 +132,14 @@ class Endpoint:
         version = fields.get("version")
         if version != VERSION:
             raise EndpointInvalid(f"the Endpoint document has version {version!r}, this program knows {VERSION}")
-        previous = fields.get("previous")
+        previous, following = fields.get("previous"), fields.get("next")
         return cls(
             entry=EndpointEntry.from_dict(fields),
             generation=_typed(fields, "generation", int),
             state=_one_of(fields, "state", ("open", "hold")),  # type: ignore[arg-type]
             phase=_one_of(fields, "phase", ("settled", "fencing")),  # type: ignore[arg-type]
             previous=None if previous is None else EndpointEntry.from_dict(previous),
+            next=None if following is None else EndpointEntry.from_dict(following),
             hold_ms=fields.get("holdMs"),
             updated_at=str(fields.get("updatedAt", "")),
         )
@@ -213,6 +217,11 @@ class EndpointStore(ABC):
             )
         return self._next(found, entry=entry)
 
+    def announce(self, entry: EndpointEntry | None) -> Endpoint:
+        """Say which cache a cut-over is preparing, or with None that it is not; said already: nothing is written."""
+        found = self.read()
+        return found if found.next == entry else self._next(found, next=entry)
+
     def hold(self, hold_ms: int) -> Endpoint:
         """
         Say that the writes are about to be held, for at most *hold_ms*. Applications on our client stop by themselves.
@@ -245,7 +254,9 @@ class EndpointStore(ABC):
         found = self.read()
         if found.phase != "settled":
             raise EndpointError("the Endpoint is already switched and its fence is not finished: finish that first")
-        return self._next(found, entry=entry, previous=found.entry, state="open", phase="fencing", hold_ms=None)
+        return self._next(
+            found, entry=entry, previous=found.entry, next=None, state="open", phase="fencing", hold_ms=None
+        )
 
     def settle(self) -> Endpoint:
         """Note that the old cache is proven closed. Settled already: nothing is written."""

@@ -984,8 +984,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workload.start()
         print(json.dumps({"started": True, **workload.status()}), file=sys.stderr, flush=True)
         ends_at = time.monotonic() + (options.seconds or float("inf"))
-        while not ended.is_set() and time.monotonic() < ends_at:
-            ended.wait(min(options.progress_s or 3600, max(0.0, ends_at - time.monotonic())))
+        parent = os.getppid()
+        # Nobody would end it any more when who started it is gone.
+        while not ended.is_set() and time.monotonic() < ends_at and os.getppid() == parent:
+            ended.wait(min(options.progress_s or 1.0, max(0.0, ends_at - time.monotonic())))
             if options.progress_s and not ended.is_set():
                 print(json.dumps(workload.status()), file=sys.stderr, flush=True)
         workload.stop()

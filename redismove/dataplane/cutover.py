@@ -141,6 +141,7 @@ class CutOver:
                 self.connect()
                 self.take_back()
                 self.probe()
+                self.endpoint.announce(self.target_entry)
                 self.prepare_and_switch()
                 self.fence()
                 self.release()
@@ -162,6 +163,8 @@ class CutOver:
         except CutoverRefused:
             raise
         except (RedismoveError, OSError) as error:
+            with contextlib.suppress(RedismoveError, OSError):
+                self.endpoint.announce(None)
             raise CutoverGaveUp(
                 f"nothing was switched: {str(error).rstrip('.')}; applications use {self.source_address.url} as before"
                 + ("; its access keys are new" if self.report.keys_changed else "")

@@ -31,6 +31,19 @@ class OwnServer(Server):
         """A further connection to a node, remembered; the caller closes it."""
         return self._remember(super().new_connection(node, database))
 
+    def refresh_nodes(self) -> None:
+        """
+        Read the cluster's primaries and slots again.
+
+        A connection through the cache's front port is ended then: it stands in some primary's list of clients, under an
+        id that we could not tell from the ids of others.
+        """
+        super().refresh_nodes()
+        if self.clustered:
+            nodes = {(node.host, node.port) for node in self.nodes}
+            for host, port in [where for where in self._connections if where not in nodes]:
+                self._forget(host, port)
+
     def _connection_to(self, host: str, port: int) -> Connection:
         known = self._connections.get((host, port))
         connection = super()._connection_to(host, port)

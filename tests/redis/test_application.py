@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -119,6 +120,33 @@ def test_new_keys_are_fetched_when_the_old_one_is_refused(here: World, client: E
 
     assert client.incr("a") == 2
     assert asked.times == 2
+
+
+def test_the_credentials_of_the_announced_cache_are_fetched_before_they_are_needed(
+    here: World, client: EndpointRedis, asked: Asked
+) -> None:
+    client.ping()
+    here.endpoint.announce(here.target.entry)
+    deadline = time.monotonic() + 5
+    while client._prepared is None:
+        client.ping()
+        assert time.monotonic() < deadline
+    assert asked.times == 2
+
+    here.endpoint.switch(here.target.entry)
+    client.set("a", "1")
+
+    assert here.target.command("GET", "a") == b"1"
+    assert asked.times == 2
+
+
+def test_an_announced_cache_that_cannot_be_reached_harms_nobody(here: World, client: EndpointRedis) -> None:
+    here.endpoint.announce(dataclasses.replace(here.target.entry, port=1))
+
+    assert client.set("a", "1") is True
+    here.endpoint.switch(here.target.entry)
+    assert client.set("a", "2") is True
+    assert here.target.command("GET", "a") == b"2"
 
 
 def test_a_cache_that_cannot_be_reached_is_tried_until_the_endpoint_moves_on(

@@ -47,6 +47,11 @@ def assert_closed(cache: Cache) -> None:
         assert foreign_clients(admin, ()) == []
 
 
+def assert_as_before(here: World) -> None:
+    document = here.endpoint.read()
+    assert (document.state, document.phase, document.role, document.next) == ("open", "settled", "source", None)
+
+
 def there_and_back(
     here: World, mode: str, *, rate: int = 500, **options: Any
 ) -> tuple[list[CutoverReport], dict[str, Any]]:
@@ -161,7 +166,7 @@ def test_a_source_that_notifies_nothing_and_would_hold_too_long_is_left_alone(tm
         with pytest.raises(CutoverGaveUp, match="notify-keyspace-events KA"):
             here.cut(limits=limits)
 
-        assert here.endpoint.read().generation == 1
+        assert_as_before(here)
 
 
 class _DuringTheHold(CutOver):
@@ -297,7 +302,7 @@ def test_too_little_time_before_the_hold_changes_nothing(tmp_path: Path, mode: s
         with pytest.raises(CutoverGaveUp, match=r"nothing was switched: comparing .* did not end in time.* as before"):
             here.cut(limits=CutoverLimits(total_s=0.01))
 
-        assert here.endpoint.read().generation == 1
+        assert_as_before(here)
         assert here.source.keys == keys
         writers.wait_for(100, more=True)
         result = writers.stop()
@@ -319,8 +324,7 @@ def test_a_hold_that_takes_too_long_is_taken_back(tmp_path: Path) -> None:
         with pytest.raises(CutoverGaveUp, match=r"the hold took 1\d\d ms, allowed are 100 ms"):
             here.cut(Slow, limits=CutoverLimits(hold_ms=100, attempts=2))
 
-        document = here.endpoint.read()
-        assert (document.state, document.phase, document.role) == ("open", "settled", "source")
+        assert_as_before(here)
         with Server.open(here.source.address) as source:
             assert not pause_in_force(source.new_connection())
         writers.wait_for(100, more=True)
@@ -343,8 +347,7 @@ def test_a_fence_that_takes_too_long_opens_the_source_again_with_its_new_keys(tm
         with pytest.raises(CutoverGaveUp, match="its access keys are new"):
             here.cut(SlowKeys, limits=CutoverLimits(fence_hold_ms=100), hold_method="fence")
 
-        assert here.endpoint.read().state == "open"
-        assert here.endpoint.read().role == "source"
+        assert_as_before(here)
         writers.wait_for(100, more=True)
         result = writers.stop()
         assert result["lost"] == 0
@@ -467,6 +470,39 @@ def test_a_server_without_a_pause_of_writes_is_held_by_the_fence(tmp_path: Path)
         here.source.command("ACL", "SETUSER", "default", "-client|pause", "-client|unpause")
 
         assert here.cut().method == "fence"
+
+
+def test_a_key_that_expires_while_the_source_is_closed_is_not_taken_for_a_write(tmp_path: Path) -> None:
+    with world(tmp_path) as here:
+        here.fill(60)
+        here.source.command("SET", "short", "lived", "PX", 150)
+
+        class Expired(_DuringTheHold):
+            @staticmethod
+            def action(run: CutOver) -> None:
+                deadline = time.monotonic() + 5
+                while here.source.command("EXISTS", "short"):
+                    assert time.monotonic() < deadline
+
+        report = here.cut(Expired, hold_method="fence")
+
+        assert report.clean
+        assert here.target.command("EXISTS", "short") == 0
+
+
+def test_a_write_to_the_closed_source_ends_the_hold(tmp_path: Path) -> None:
+    with world(tmp_path) as here:
+        here.fill(60)
+
+        class Written(_DuringTheHold):
+            @staticmethod
+            def action(run: CutOver) -> None:
+                here.source.command("SET", "k:0", "by somebody who got in")
+
+        with pytest.raises(CutoverGaveUp, match="1 keys were written to the source after it was closed"):
+            here.cut(Written, hold_method="fence")
+
+        assert_as_before(here)
 
 
 def test_a_replica_is_not_a_target(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def test_the_document_is_what_applications_are_promised(store: FileEndpointStore
         "phase": "settled",
         "holdMs": None,
         "previous": None,
+        "next": None,
         "updatedAt": "2026-01-01T00:00:00.000+00:00",
     }
 
@@ -63,6 +64,16 @@ def test_a_cut_over_goes_through_hold_switch_and_settle(store: FileEndpointStore
     settled = store.settle()
     assert (settled.phase, settled.generation) == ("settled", 4)
     assert store.read() == settled
+
+
+def test_the_cache_that_is_being_prepared_is_announced_until_it_is_used(store: FileEndpointStore) -> None:
+    assert store.announce(TARGET).next == TARGET
+    assert store.announce(TARGET).generation == 2, "said already"
+    assert store.announce(None).next is None
+
+    store.announce(TARGET)
+    assert store.hold(5).next == TARGET
+    assert store.switch(TARGET).next is None
 
 
 def test_a_hold_can_be_taken_back(store: FileEndpointStore) -> None:
@@ -138,7 +149,14 @@ def test_what_cannot_be_understood_is_said(store: FileEndpointStore, name: str, 
 
 def test_a_document_comes_back_as_it_was_written() -> None:
     document = Endpoint(
-        entry=TARGET, generation=9, state="hold", phase="fencing", previous=SOURCE, hold_ms=7, updated_at="now"
+        entry=TARGET,
+        generation=9,
+        state="hold",
+        phase="fencing",
+        previous=SOURCE,
+        next=TARGET,
+        hold_ms=7,
+        updated_at="now",
     )
 
     assert Endpoint.from_dict(json.loads(json.dumps(document.to_dict()))) == document
