@@ -405,7 +405,7 @@ class _Run:
                 cursor=row["cursor"],
                 windows=windows,
             )
-            pump.compare_with(skew_ms=self.carrier.skew_ms, tolerance_ms=0, database=database)
+            pump.settings(skew_ms=self.carrier.skew_ms, database=database)
             if self.carrier.by_type:
                 pump.divert()
             self._drive(pump, node, database, row, windows)

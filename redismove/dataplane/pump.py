@@ -78,7 +78,7 @@ def _compile(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".so")
     os.close(descriptor)
-    command = [compiler, "-O2", "-std=c11", "-shared", "-fPIC", "-o", temporary, str(_SOURCE)]
+    command = [compiler, "-O3", "-std=c11", "-shared", "-fPIC", "-o", temporary, str(_SOURCE)]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         Path(temporary).replace(path)  # whole or not at all, also when two of us compile at once
@@ -91,7 +91,11 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     signatures: dict[str, tuple[object, list[object]]] = {
         "rm_new": (pointer, [number, number, number, pointer, number, number, ctypes.c_char_p]),
         "rm_limits": (None, [pointer, i64, i64, i64, i64, i64, i64]),
-        "rm_compare_with": (None, [pointer, i64, i64, number, number]),
+        "rm_compare_with": (None, [pointer, i64, i64, number, number, number, number]),
+        "rm_use_seen": (None, [pointer, pointer]),
+        "rm_seen_new": (pointer, [ctypes.c_uint64, ctypes.c_uint64]),
+        "rm_seen_free": (None, [pointer]),
+        "rm_seen_whole": (number, [pointer]),
         "rm_scan_count": (None, [pointer, i64]),
         "rm_budget": (None, [pointer, i64]),
         "rm_budget_left": (i64, [pointer]),
@@ -186,6 +190,34 @@ class Windows:
         )
 
 
+class SeenKeys:
+    """
+    The keys that a comparison has met, as 64-bit marks with a seed of this run: 11 to 22 bytes a key.
+
+    That an unknown key has the mark of a known one is less likely than 1 in 10^12 with ten million keys.
+    """
+
+    MOST_KEYS = 12_000_000
+
+    def __init__(self, expected: int) -> None:
+        """Make room for so many keys and some more."""
+        lib = library()
+        assert lib is not None
+        self._lib = lib
+        self.handle = lib.rm_seen_new(int(expected * 1.05) + 1000, int.from_bytes(os.urandom(8), "little"))
+
+    @property
+    def whole(self) -> bool:
+        """Every key found room."""
+        return bool(self._lib.rm_seen_whole(self.handle))
+
+    def close(self) -> None:
+        """Free its memory."""
+        if self.handle:
+            self._lib.rm_seen_free(self.handle)
+            self.handle = None
+
+
 class Pump:
     """One pass over one primary and database; `drive` until it is finished."""
 
@@ -239,9 +271,30 @@ class Pump:
         )
         self.windows = w
 
-    def compare_with(self, *, skew_ms: int, tolerance_ms: int, database: int, allow_get: bool = True) -> None:
-        """Settings of the comparison; `skew_ms` also moves expiries when copying."""
-        self._lib.rm_compare_with(self._pump, skew_ms, tolerance_ms, database, allow_get)
+    def settings(
+        self,
+        *,
+        skew_ms: int,
+        database: int,
+        tolerance_ms: int = 0,
+        hash_by_dump: bool = False,
+        mget: tuple[bool, bool] = (False, False),
+    ) -> None:
+        """
+        How to copy and compare.
+
+        Args:
+            skew_ms: the target's clock before the source's; expiries are moved by it.
+            database: its number becomes part of each digest.
+            tolerance_ms: how far expiries may be apart.
+            hash_by_dump: fields may have expiries of their own, which HGETALL does not show.
+            mget: either side may be asked for many keys at once (it is no cluster).
+        """
+        self._lib.rm_compare_with(self._pump, skew_ms, tolerance_ms, database, hash_by_dump, *mget)
+
+    def use_seen(self, seen: SeenKeys) -> None:
+        """Comparing adds its keys to it; looking for keys asks it instead of the other server."""
+        self._lib.rm_use_seen(self._pump, seen.handle)
 
     def set_budget(self, keys: int) -> None:
         """How many keys may still be asked for; -1 for no limit."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from redismove.dataplane import pump
 from redismove.dataplane.carry import Carrier
 from redismove.dataplane.connect import Command, Server
 from redismove.dataplane.errors import ConnectionLost
@@ -84,6 +85,16 @@ def copied(source: Server, target: Server) -> tuple[Server, Server]:
     return source, target
 
 
+@pytest.fixture
+def without_native(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The Python path alone."""
+    monkeypatch.setenv(pump.NATIVE_VARIABLE, "0")
+    pump.library.cache_clear()
+    yield
+    monkeypatch.undo()
+    pump.library.cache_clear()
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("in_parts", [False, True], ids=["whole", "in parts"])
 def test_each_fault_is_found_from_either_side(copied: tuple[Server, Server], fault: str, in_parts: bool) -> None:
@@ -107,6 +118,25 @@ def test_each_fault_is_found_from_either_side(copied: tuple[Server, Server], fau
         swapped = {"only_in_source": "only_in_target", "only_in_target": "only_in_source"}.get(kind, kind)
         assert mirrored.counts[swapped] == 1
         assert set(differences(source, target)) == {(0, key)}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_python_alone_finds_each_fault(copied: tuple[Server, Server], fault: str, without_native: None) -> None:
+    source, target = copied
+    commands, kind, _ = FAULTS[fault]
+    fill(target.connection(), commands)
+    assert verify(source, target).counts[kind] == 1
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_big_values_read_by_type_hide_no_fault(copied: tuple[Server, Server], fault: str) -> None:
+    """Where values are big on average the compiled loop reads by type: the same faults among big neighbours."""
+    source, target = copied
+    for server in copied:
+        fill(server.connection(), [("SET", f"big{number}", bytes([number]) * 300_000) for number in range(100)])
+    commands, kind, _ = FAULTS[fault]
+    fill(target.connection(), commands)
+    assert verify(source, target).counts[kind] == 1
 
 
 def test_a_wrong_database_is_found_on_both_sides(copied: tuple[Server, Server]) -> None:
@@ -207,7 +237,9 @@ def test_a_deadline_never_ends_in_equal(copied: tuple[Server, Server]) -> None:
     assert "time limit" in report.notes[0]
 
 
-def test_it_goes_on_where_it_was_stopped(source: Server, target: Server, tmp_path: Path) -> None:
+def test_python_goes_on_where_it_was_stopped(
+    source: Server, target: Server, tmp_path: Path, without_native: None
+) -> None:
     for server in (source, target):
         fill(server.connection(), [("SET", f"k{number}", number) for number in range(20_000)])
     fill(target.connection(), [("SET", "k7", "other")])
@@ -226,14 +258,30 @@ def test_it_goes_on_where_it_was_stopped(source: Server, target: Server, tmp_pat
     with pytest.raises(ConnectionLost):
         verify(source, target, checkpoint=path)
     assert path.exists()
-    looked.clear()
     source.connection().call = call  # type: ignore[method-assign]
     report = verify(source, target, checkpoint=path)
     assert report.counts["compared"] == 20_000, "what was compared before counts, once"
     assert report.counts["value"] == 1
     assert not path.exists()
-    fresh = verify(source, target)
-    assert report.signature == fresh.signature
+    assert report.signature == verify(source, target).signature
+
+
+def test_the_compiled_loop_goes_on_where_it_was_stopped(source: Server, target: Server, tmp_path: Path) -> None:
+    keys = 150_000
+    for server in (source, target):
+        fill(server.connection(), [("SET", f"k{number}", number) for number in range(keys)])
+    fill(target.connection(), [("SET", "k7", "other"), ("SET", "more", 1)])
+    path = tmp_path / "verify"
+    stops = 0
+    while not (report := verify(source, target, checkpoint=path, deadline_s=0.3)).complete:
+        assert path.exists()
+        assert not report.equal
+        stops += 1
+        assert stops < 200
+    assert stops > 0, "it never stopped: use more keys"
+    assert report.counts["compared"] == keys + 1
+    assert (report.counts["value"], report.counts["only_in_target"]) == (1, 1)
+    assert report.signature == verify(source, target).signature
 
 
 def test_the_command_tells_equal_different_and_impossible_apart(copied: tuple[Server, Server]) -> None:

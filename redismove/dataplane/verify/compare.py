@@ -16,6 +16,7 @@ from redismove.dataplane.payload import (
     ElementRun,
     ElementSum,
     Stream,
+    StringRun,
     Value,
     add_stream_entry,
     add_stream_rest,
@@ -321,21 +322,21 @@ def _parts_difference(pair: Pair, database: int, key: bytes, kind: str, length: 
     if kind in ("set", "hash"):
         mine, theirs = (_sum_in_parts(server, database, key, kind) for server in (source, target))
         return (None if mine == theirs else f"{kind}: content differs"), mine
-    run = ElementRun(kind)  # type: ignore[arg-type]
-    if kind == "string":
-        run.add_piece(b"", of_bytes=length)
+    run, string = ElementRun(), StringRun(length)
     pieces = (windows(server, database, key, kind, ordered=True) for server in (source, target))
     for window, other in zip_longest(*pieces):
         if window is None or other is None or not _same_window(kind, window, other):
             return f"{kind}: content differs", b""
-        _add_window(run, kind, window)
+        _add_window(run, string, kind, window)
+    if kind == "string":
+        return None, string.digest()
     if kind != "stream":
-        return None, run.digest()
+        return None, run.digest(kind)  # type: ignore[arg-type] # list or zset
     mine_rest, their_rest = (stream_rest(server, database, key) for server in (source, target))
     _align_delivery_times(mine_rest, their_rest)
     add_stream_rest(run, their_rest)
     reason = differs_in(Value("stream", stream=mine_rest), Value("stream", stream=their_rest))
-    return reason, run.digest()
+    return reason, run.digest("stream")
 
 
 def _same_window(kind: str, one: list[tuple[bytes, ...] | bytes], other: list[tuple[bytes, ...] | bytes]) -> bool:
@@ -345,10 +346,10 @@ def _same_window(kind: str, one: list[tuple[bytes, ...] | bytes], other: list[tu
     return kind == "zset" and [(m, float(s)) for m, s in one] == [(m, float(s)) for m, s in other]
 
 
-def _add_window(run: ElementRun, kind: str, window: list[tuple[bytes, ...] | bytes]) -> None:
+def _add_window(run: ElementRun, string: StringRun, kind: str, window: list[tuple[bytes, ...] | bytes]) -> None:
     for element in window:
         if isinstance(element, bytes):
-            run.add_piece(element)
+            string.add(element)
         elif kind == "zset":
             run.add(element[0], score_bytes(float(element[1])))
         elif kind == "stream":

@@ -17,11 +17,13 @@ from redismove.dataplane.pump import (
     WHY_BIG,
     Pump,
     Rare,
+    SeenKeys,
     Windows,
     library,
     lines_to,
     round_trip_s,
 )
+from redismove.dataplane.typed import has_field_expiries
 from redismove.dataplane.verify.compare import (
     BIG_VALUE_BYTES,
     SCAN_COUNT,
@@ -116,6 +118,7 @@ class _Run:
         identity = {"what": "verify", "depth": depth, "source": source.address.url, "target": target.address.url}
         self.checkpoint = Checkpoint(checkpoint, identity)
         self._restore()
+        self._seen: SeenKeys | None = None
         self._live = (0, 0, 0)  # database, equal keys and sum of the pass that is running
         self._round_trips = (round_trip_s(source), round_trip_s(target)) if library() is not None else None
         self._saved = self._told = time.monotonic()
@@ -185,16 +188,31 @@ class _Run:
 
     def _first_round(self) -> None:
         for database in databases_of(self.source, self.target):
-            for side, server in (("source", self.source), ("target", self.target)):
-                for node in server.nodes:
-                    if server.has_database(database):
-                        self._scan(side, server, node, database)
+            self._seen = self._new_seen(database)
+            try:
+                for side, server in (("source", self.source), ("target", self.target)):
+                    for node in server.nodes:
+                        if server.has_database(database):
+                            self._scan(side, server, node, database)
+            finally:
+                if self._seen is not None:
+                    self._seen.close()
+                    self._seen = None
+
+    def _new_seen(self, database: int) -> SeenKeys | None:
+        """Remember which keys were compared, so that the target's keys need not be asked for on the source."""
+        keys = self.source.databases().get(database, 0)
+        begun = any(name.startswith("source ") and name.endswith(f" {database}") for name in self.cursors)
+        if not self._round_trips or begun or self.depth != "full" or keys > SeenKeys.MOST_KEYS:
+            return None
+        return SeenKeys(keys)
 
     def _scan(self, side: str, server: Server, node: Node, database: int) -> None:
         name = f"{side} {node} {database}"
         row = self.cursors.setdefault(name, {"cursor": "0", "done": False, "run_id": self._run_id(server, node)})
         if row["done"]:
             return
+        self._tell()
         other = self.target if side == "source" else self.source
         if self._round_trips and other.has_database(database) and (side == "target" or self.depth == "full"):
             self._scan_natively(side, server, node, database, row)
@@ -232,7 +250,15 @@ class _Run:
                     max(self._round_trips), self._round_trips[0 if compares else 1], big_bytes=self.pair.big_value_bytes
                 ),
             )
-            pump.compare_with(skew_ms=self.pair.skew_ms, tolerance_ms=self.pair.tolerance_ms, database=database)
+            pump.settings(
+                skew_ms=self.pair.skew_ms,
+                database=database,
+                tolerance_ms=self.pair.tolerance_ms,
+                hash_by_dump=has_field_expiries(server) or has_field_expiries(other),
+                mget=(not server.clustered, not other.clustered),
+            )
+            if self._seen is not None and (compares or self._seen.whole):
+                pump.use_seen(self._seen)
             self._drive(pump, side, database, row)
         finally:
             if pump is not None:
