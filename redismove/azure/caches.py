@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from azure.core.exceptions import ResourceNotFoundError
 from azure.mgmt.redis import models
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
-from redismove.azure.errors import AzureError, NotFound, told_as_ours
+from redismove.azure.errors import AzureError, told_as_ours
 from redismove.azure.session import Session
 from redismove.facts import (
     AccessPolicy,
@@ -86,9 +87,8 @@ class Caches:
         where = (parts.resource_group, parts.name)
         with self._told(f'reading cache "{parts.name}"'):
             try:
-                with told_as_ours("", self._session.endpoint):
-                    cache = client.redis.get(*where)
-            except NotFound:
+                cache = client.redis.get(*where)
+            except ResourceNotFoundError:
                 return None
             details: dict[str, Any] = {}
             if cache.provisioning_state not in ("Creating", "Deleting"):
@@ -107,9 +107,8 @@ class Caches:
         parts = CacheId.parse(cache_id)
         with self._told(f'reading cache "{parts.name}"'):
             try:
-                with told_as_ours("", self._session.endpoint):
-                    cache = self._client(cache_id).redis.get(parts.resource_group, parts.name)
-            except NotFound:
+                cache = self._client(cache_id).redis.get(parts.resource_group, parts.name)
+            except ResourceNotFoundError:
                 return ""
         return str(getattr(cache.provisioning_state, "value", cache.provisioning_state) or "")
 
@@ -149,11 +148,8 @@ class Caches:
         primary, secondary = CacheId.parse(primary_id), CacheId.parse(secondary_id)
         with self._told(f'reading the link "{primary.name}"-"{secondary.name}"'):
             try:
-                with told_as_ours("", self._session.endpoint):
-                    link = self._client(primary_id).linked_server.get(
-                        primary.resource_group, primary.name, secondary.name
-                    )
-            except NotFound:
+                link = self._client(primary_id).linked_server.get(primary.resource_group, primary.name, secondary.name)
+            except ResourceNotFoundError:
                 return LinkFacts(primary_id=primary_id, secondary_id=secondary_id, exists=False, provisioning_state="")
         role = str(getattr(link.server_role, "value", link.server_role))
         if role == "Primary":

@@ -52,6 +52,8 @@ def told_as_ours(what: str, endpoint: str) -> Iterator[None]:
     try:
         yield
     except ClientAuthenticationError as error:
+        if _never_arrived(error):
+            raise _unreachable(what, endpoint, error) from None
         raise SignInFailed(
             f"{what}: the sign-in at {endpoint} was refused ({plain(error.message)}); check AZURE_TENANT_ID, "
             "AZURE_CLIENT_ID and "
@@ -66,12 +68,20 @@ def told_as_ours(what: str, endpoint: str) -> Iterator[None]:
             f"{what}: refused ({_code_and_message(error)})", code=_code(error), status=error.status_code
         ) from None
     except (ServiceRequestError, ServiceResponseError) as error:
-        raise Unreachable(
-            f"{what}: {endpoint} does not answer ({plain(str(error))[:200]}); check the network, or start the local "
-            "Azure with "
-            "`redismove local start`",
-            code="Unreachable",
-        ) from None
+        raise _unreachable(what, endpoint, error) from None
+
+
+def _never_arrived(error: Exception) -> bool:
+    """Whether a sign-in failed because nobody answered: azure-identity tells it as a refusal."""
+    return any(words in str(error) for words in ("Failed to establish", "Connection refused", "timed out", "resolve"))
+
+
+def _unreachable(what: str, endpoint: str, error: Exception) -> Unreachable:
+    return Unreachable(
+        f"{what}: {endpoint} does not answer ({plain(str(error))[:200]}); check the network, or start the local Azure "
+        "with `redismove local start`",
+        code="Unreachable",
+    )
 
 
 def _code(error: HttpResponseError) -> str:
