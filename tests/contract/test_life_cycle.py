@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -212,3 +214,17 @@ def test_request_log_holds_no_secret(cloud: Cloud, caches: Caches) -> None:
         for secret in (keys.primary_key, keys.secondary_key, token, cloud.env["ARM_CLIENT_SECRET"], "s" * 20):
             assert secret not in text, f"a secret in {log.name}"
     assert "/listKeys" in (cloud.home / "logs" / "requests.jsonl").read_text()
+
+
+def test_durations_can_be_set_while_it_runs(own_cloud: Callable[..., Cloud]) -> None:
+    cloud = own_cloud("home", "--durations", "real")
+    caches = Caches(cloud)
+    path = f"/subscriptions/{cloud.env['ARM_SUBSCRIPTION_ID']}/resourceGroups/{GROUP}/providers/Microsoft.Cache/redis/"
+    slow = cloud.arm("PUT", f"{path}slow", body())
+    assert slow.headers["Retry-After"] == "15", "half an hour is not polled every second"
+    (cloud.home / "settings.json").write_text(json.dumps({"durations": {"create": 2.5}}))
+    started = time.monotonic()
+    caches.make(timed={})
+    assert 2.5 <= time.monotonic() - started < 20
+    assert caches.client.redis.get(GROUP, "slow").provisioning_state == "Creating"
+    caches.close()
