@@ -132,14 +132,30 @@ class _Cache:
         else:
             self.client = redis.Redis(connection_pool=ConnectionPool(host=entry.host, port=entry.port, **arguments))
 
+    def pools(self) -> list[ConnectionPool]:
+        """Return the pools: one, or one for each node of a cluster."""
+        if isinstance(self.client, RedisCluster):
+            clients = [node.redis_connection for node in self.client.get_nodes()]
+            return [client.connection_pool for client in clients if client is not None]
+        return [self.client.connection_pool]
+
     def drop_idle(self) -> None:
         """Close what is not in use; what is comes back and is closed by the next call."""
-        if isinstance(self.client, RedisCluster):
-            for node in self.client.get_nodes():
-                if node.redis_connection is not None:
-                    node.redis_connection.connection_pool.disconnect(inuse_connections=False)
-        else:
-            self.client.connection_pool.disconnect(inuse_connections=False)
+        for pool in self.pools():
+            pool.disconnect(inuse_connections=False)
+
+    def warm_up(self, like: _Cache | None) -> None:
+        """Open as many connections as *like* has, so that the first commands need not wait for TLS and login."""
+        used = (
+            [len(pool._available_connections) + len(pool._in_use_connections) for pool in like.pools()] if like else []
+        )
+        for pool in self.pools():
+            opened: list[Any] = []
+            try:
+                opened.extend(pool.get_connection() for _ in range(max(used, default=1)))
+            finally:
+                for connection in opened:
+                    pool.release(connection)
 
 
 class EndpointRedis(CoreCommands):
@@ -250,10 +266,10 @@ class EndpointRedis(CoreCommands):
             return self._cache
 
     def _prepare(self, entry: EndpointEntry) -> None:
-        """Fetch the credentials of the cache that is announced, and look whether it lets us in."""
+        """Fetch the credentials of the cache that is announced, and connect to it."""
         try:
             cache = _Cache(entry, self._credentials, self._options)
-            cache.client.ping()
+            cache.warm_up(self._cache)
         except Exception:  # noqa: BLE001  it is not needed yet; whatever is wrong is met again, and told, when it is
             return
         with self._lock:

@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Literal
 
-from redismove.dataplane.connect import Node, ServerAddress, parse_info
+from redismove.dataplane.connect import ServerAddress, parse_info
 from redismove.dataplane.cutover_report import (
     CutoverEvent,
     CutoverGaveUp,
@@ -45,6 +45,7 @@ from redismove.dataplane.fence import (
     KeyRotation,
     cut_foreign,
     cut_refusal,
+    newest_id,
     wait_until_refused,
 )
 from redismove.dataplane.follow import FollowBroken
@@ -487,11 +488,9 @@ class CutOver:
         wait_until_refused(self.source.controls(), self._old_keys)
         self._old_keys = new
         # Every connection with a higher id than these was opened when no old key worked any more.
-        self._newest_with_key = {(node.host, node.port): self._newest_id(node) for node in self.source.server.nodes}
-
-    def _newest_id(self, node: Node) -> int:
-        with self.source.server.new_connection(node) as connection:
-            return connection.client_id()
+        self._newest_with_key = {
+            (connection.host, connection.port): newest_id(connection) for connection in self.source.controls()
+        }
 
     def cut(self, *, until_alone: bool) -> None:
         """Cut every connection of others; with *until_alone* until nobody is left."""

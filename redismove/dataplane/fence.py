@@ -92,6 +92,11 @@ def foreign_clients(
     ]
 
 
+def newest_id(connection: Connection) -> int:
+    """Return the highest id among the connections of one primary; who comes later has a higher one."""
+    return max(client.id for client in parse_client_list(connection.call("CLIENT", "LIST")))
+
+
 def cut_refusal(connections: Iterable[Connection]) -> str | None:
     """
     Tell why connections cannot be cut on a server; None when they can. Cuts nobody.
