@@ -23,6 +23,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 #: From the cheapest to the dearest. A test with several marks runs in the last of its tiers.
 TIERS = ("unit", "redis", "contract", "engine", "browser")
 
+#: Processes at once, for each core and besides, where the tests mostly wait for somebody else. The redis tier measures
+#: times, so it has the machine to itself. WORKERS=1 in the environment runs everything one after the other.
+EXTRA_WORKERS = {"contract": 1, "engine": 0}
+MOST_WORKERS = 8
+
 #: Exit code of pytest for "no test was found".
 NOTHING_FOUND = 5
 
@@ -87,6 +92,15 @@ def marks_of(tier: str) -> str:
     return " and ".join(terms)
 
 
+def workers_of(tier: str) -> int:
+    """Give the number of processes that run a tier's tests."""
+    if tier not in EXTRA_WORKERS:
+        return 1
+    if wanted := os.environ.get("WORKERS"):
+        return int(wanted)
+    return min(MOST_WORKERS, (os.cpu_count() or 1) + EXTRA_WORKERS[tier])
+
+
 def run_tier(tier: str, place: str, pytest_arguments: list[str]) -> Result:
     """Run one tier and count what it did."""
     print(f"\n=== {tier} ({place}) ===", flush=True)
@@ -95,6 +109,8 @@ def run_tier(tier: str, place: str, pytest_arguments: list[str]) -> Result:
     with tempfile.TemporaryDirectory(prefix="redismove-tests-") as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-m", marks_of(tier), f"--junitxml={report}", "--durations=5"]
+        if (workers := workers_of(tier)) > 1:
+            command += ["-n", str(workers), "--dist", "worksteal"]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         code = subprocess.run(
             [*command, *pytest_arguments],

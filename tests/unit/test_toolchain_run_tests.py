@@ -83,3 +83,25 @@ def test_unknown_tier_is_told() -> None:
 
     assert answer.returncode == 2
     assert "there is no tier 'unti', only unit, redis, contract, engine, browser" in answer.stderr
+
+
+def test_only_waiting_tiers_run_in_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORKERS", raising=False)
+    monkeypatch.setattr(run_tests.os, "cpu_count", lambda: 2)
+
+    assert {tier: run_tests.workers_of(tier) for tier in run_tests.TIERS} == {
+        "unit": 1,
+        "redis": 1,
+        "contract": 3,
+        "engine": 2,
+        "browser": 1,
+    }
+    monkeypatch.setenv("WORKERS", "1")
+    assert run_tests.workers_of("contract") == 1
+
+
+def test_parallel_tier_is_counted(run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKERS", "2")
+    marked = "import pytest\npytestmark = pytest.mark.contract\ndef test_a(): pass\ndef test_b(): assert False\n"
+
+    assert run({"test_m.py": marked}, "contract") == (1, "1 passed, 1 failed")
