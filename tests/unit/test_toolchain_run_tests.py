@@ -27,6 +27,8 @@ def run(
         encoding="utf-8",
     )
     monkeypatch.setattr(run_tests, "REPOSITORY", tmp_path)
+    monkeypatch.setenv("WORKERS", "1")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # each run is a process of its own: keep its start short
 
     def run_with(files: dict[str, str], *arguments: str) -> tuple[int, str]:
         for name, content in files.items():
@@ -102,6 +104,7 @@ def test_only_waiting_tiers_run_in_parallel(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_parallel_tier_is_counted(run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKERS", "2")
+    monkeypatch.setenv("PYTEST_PLUGINS", "xdist.plugin")
     marked = "import pytest\npytestmark = pytest.mark.contract\ndef test_a(): pass\ndef test_b(): assert False\n"
 
     assert run({"test_m.py": marked}, "contract") == (1, "1 passed, 1 failed")
