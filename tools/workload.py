@@ -23,6 +23,7 @@ import contextlib
 import json
 import os
 import random
+import secrets
 import select
 import signal
 import socket
@@ -638,7 +639,7 @@ class Workload:
         rate: commands a second, all connections together.
         mode: "plain" or "ours".
         databases: the databases it writes to, in turn by connection; only 0 where the cache is clustered.
-        prefix: what its keys begin with.
+        prefix: what its keys begin with; one of its own for each run, so that nothing of an earlier one is there.
         seed: of what it writes.
         log: where each acknowledged command and each error is written, one JSON object a line.
     """
@@ -652,7 +653,7 @@ class Workload:
         rate: float = 500,
         mode: Mode = "plain",
         databases: Sequence[int] = (0, 1),
-        prefix: str = "app",
+        prefix: str | None = None,
         seed: int = 0,
         log: IO[str] | None = None,
     ) -> None:
@@ -663,7 +664,7 @@ class Workload:
         self.rate = rate
         self.mode = mode
         self.databases = tuple(databases)
-        self.prefix = prefix.encode()
+        self.prefix = (prefix or f"app-{secrets.token_hex(3)}").encode()
         self.seed = seed
         self.stopping = threading.Event()
         self.sides = Sides()
@@ -956,7 +957,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--connections", type=int, default=20, help="connections that write (default 20)")
     parser.add_argument("--mode", choices=("plain", "ours"), default="plain", help="which kind of application")
     parser.add_argument("--databases", default="0,1", help="databases to write to, where not clustered (default 0,1)")
-    parser.add_argument("--prefix", default="app", help="what its keys begin with (default app)")
+    parser.add_argument("--prefix", help="what its keys begin with (default app- and a number of its own)")
     parser.add_argument("--seed", type=int, default=0, help="seed of what it writes")
     parser.add_argument("--seconds", type=float, help="end by itself after so many seconds")
     parser.add_argument("--progress-s", type=float, help="print the counts to standard error every so many seconds")

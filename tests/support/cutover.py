@@ -142,7 +142,7 @@ class Writers:
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         )
-        self._lines = b""
+        self._lines = self._said = b""
         self.status: dict[str, Any] = {}
         self.wait_for(0)
 
@@ -158,7 +158,7 @@ class Writers:
             while self.status.get("acknowledged", -1) < acknowledged:
                 assert time.monotonic() < deadline, f"only {self.status} after {timeout_s} s"
                 if selector.select(0.2) and not self._drain():
-                    raise AssertionError(f"the application ended: {self._lines.decode()}")
+                    raise AssertionError(f"the application ended: {self._said.decode()}")
 
     def _drain(self) -> bool:
         """Read what it has said; False when it will say no more."""
@@ -168,6 +168,7 @@ class Writers:
         try:
             while chunk := os.read(descriptor, 1 << 16):
                 self._lines += chunk
+                self._said = (self._said + chunk)[-4000:]
         except BlockingIOError:
             pass
         else:
