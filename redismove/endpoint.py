@@ -34,6 +34,7 @@ VERSION: Final = 1
 State = Literal["open", "hold"]
 Role = Literal["source", "target"]
 Phase = Literal["settled", "fencing"]
+DualWriteMode = Literal["off", "write-both", "read-new"]
 
 
 class EndpointError(RedismoveError):
@@ -89,13 +90,51 @@ class EndpointEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DualWrite:
+    """
+    What an application on the dual-write client does with a second cache besides the Endpoint's own.
+
+    In every mode the Endpoint's own cache decides. "write-both" writes to both and reads from the Endpoint's own,
+    "read-new" writes to both and reads from `second`, "off" leaves `second` alone. Other clients ignore all of it.
+    """
+
+    mode: DualWriteMode
+    second: EndpointEntry | None = None
+
+    def __post_init__(self) -> None:
+        if self.second is None and self.mode != "off":
+            raise EndpointInvalid(f"the Endpoint document has dualWrite {self.mode!r} without a second cache; name one")
+
+    @property
+    def active(self) -> bool:
+        """Both caches are written."""
+        return self.mode != "off"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it under the names of the document."""
+        return {"mode": self.mode, "second": None if self.second is None else self.second.to_dict()}
+
+    @classmethod
+    def from_dict(cls, fields: Any) -> DualWrite:
+        """Return what *fields*, the document's `dualWrite`, describe. Raises EndpointInvalid."""
+        if not isinstance(fields, dict):
+            raise EndpointInvalid(f"the Endpoint document has dualWrite {fields!r}, allowed is an object")
+        second = fields.get("second")
+        return cls(
+            mode=_one_of(fields, "mode", ("off", "write-both", "read-new")),  # type: ignore[arg-type]
+            second=None if second is None else EndpointEntry.from_dict(second),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """
     The document as it was read.
 
     `generation` grows by one with every replacement. `hold_ms` is how long a hold may last: an application that has
     waited as long goes on, since it is the server (or the fence) that holds the writes, not the document. `next` is
-    the cache that a cut-over is preparing: an application may fetch its credentials before it needs them.
+    the cache that a cut-over is preparing: an application may fetch its credentials before it needs them. A document
+    without `dualWrite` (None) is written as it always was.
     """
 
     entry: EndpointEntry
@@ -106,6 +145,7 @@ class Endpoint:
     next: EndpointEntry | None = None
     hold_ms: int | None = None
     updated_at: str = ""
+    dual_write: DualWrite | None = None
 
     @property
     def role(self) -> Role:
@@ -124,6 +164,7 @@ class Endpoint:
             "previous": None if self.previous is None else self.previous.to_dict(),
             "next": None if self.next is None else self.next.to_dict(),
             "updatedAt": self.updated_at,
+            **({} if self.dual_write is None else {"dualWrite": self.dual_write.to_dict()}),
         }
 
     @classmethod
@@ -133,6 +174,7 @@ class Endpoint:
         if version != VERSION:
             raise EndpointInvalid(f"the Endpoint document has version {version!r}, this program knows {VERSION}")
         previous, following = fields.get("previous"), fields.get("next")
+        dual_write = fields.get("dualWrite")
         return cls(
             entry=EndpointEntry.from_dict(fields),
             generation=_typed(fields, "generation", int),
@@ -142,6 +184,7 @@ class Endpoint:
             next=None if following is None else EndpointEntry.from_dict(following),
             hold_ms=fields.get("holdMs"),
             updated_at=str(fields.get("updatedAt", "")),
+            dual_write=None if dual_write is None else DualWrite.from_dict(dual_write),
         )
 
 
@@ -254,8 +297,16 @@ class EndpointStore(ABC):
         found = self.read()
         if found.phase != "settled":
             raise EndpointError("the Endpoint is already switched and its fence is not finished: finish that first")
+        # What was the second cache is the one in use now, and nobody may write to it out of the old one any more.
         return self._next(
-            found, entry=entry, previous=found.entry, next=None, state="open", phase="fencing", hold_ms=None
+            found,
+            entry=entry,
+            previous=found.entry,
+            next=None,
+            state="open",
+            phase="fencing",
+            hold_ms=None,
+            dual_write=None,
         )
 
     def settle(self) -> Endpoint:
@@ -264,6 +315,35 @@ class EndpointStore(ABC):
         if found.phase == "settled":
             return found
         return self._next(found, phase="settled")
+
+    def set_dual_write(self, mode: DualWriteMode, second: EndpointEntry | None = None) -> Endpoint:
+        """
+        Switch running applications on the dual-write client to *mode*; the same again writes nothing.
+
+        Args:
+            mode: see `DualWrite`.
+            second: the cache that is written besides the Endpoint's own; None keeps the one that the document names.
+
+        Raises:
+            EndpointError: a cut-over is under way, *second* is the Endpoint's own cache, or none was ever named.
+        """
+        found = self.read()
+        if found.state != "open" or found.phase != "settled":
+            raise EndpointError(
+                f"the Endpoint is in the middle of a cut-over (state {found.state}, phase {found.phase}), allowed is "
+                "a change of dualWrite before or after it: finish that first"
+            )
+        named = second if second is not None or found.dual_write is None else found.dual_write.second
+        if named is None and mode != "off":
+            raise EndpointError(f"dualWrite {mode!r} needs a second cache and the Endpoint names none; give one")
+        if named is not None and named.resource_id == found.entry.resource_id:
+            raise EndpointError(
+                f"the second cache is {named.resource_id}, which applications use already; name the other one"
+            )
+        wanted = DualWrite(mode=mode, second=named) if named is not None else None
+        if found.dual_write == wanted:
+            return found
+        return self._next(found, dual_write=wanted)
 
     def _next(self, found: Endpoint, **changes: Any) -> Endpoint:
         new = dataclasses.replace(found, generation=found.generation + 1, updated_at=self._clock(), **changes)
