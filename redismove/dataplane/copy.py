@@ -39,6 +39,7 @@ from redismove.dataplane.pump import (
     Windows,
     library,
     lines_to,
+    mean_value_bytes,
     round_trip_s,
 )
 from redismove.dataplane.throttle import GUARD_EVERY_S, Limits, SourceGuard, Throttle, judge
@@ -240,8 +241,8 @@ class _Run:
         self._guarded_at = self._saved_at = self._told_at = self.started
         self._rates: list[tuple[float, int, int]] = [(self.started, 0, 0)]
         self._live = (0, 0, 0)  # scanned, copied, bytes of the pass that is running
-        used_bytes = sum(int(source.info("memory", node).get("used_memory", "0")) for node in source.nodes)
-        self.values_are_big = self.expected > 0 and used_bytes / self.expected > 65_536
+        self.mean_bytes = mean_value_bytes(source)
+        self.values_are_big = self.mean_bytes > 65_536
 
     def close(self) -> None:
         if self.guard is not None:
@@ -405,7 +406,7 @@ class _Run:
                 cursor=row["cursor"],
                 windows=windows,
             )
-            pump.settings(skew_ms=self.carrier.skew_ms, database=database)
+            pump.settings(skew_ms=self.carrier.skew_ms, database=database, mean_bytes=self.mean_bytes)
             if self.carrier.by_type:
                 pump.divert()
             self._drive(pump, node, database, row, windows)

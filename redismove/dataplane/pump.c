@@ -1514,6 +1514,7 @@ void rm_compare_with(pump *p, int64_t skew_ms, int64_t tolerance_ms, int databas
     p->side0.mget = mget0;
     p->side1[0].mget = mget1 && p->line_count == 1;
 }
+void rm_mean_bytes(pump *p, double bytes) { p->s.mean_bytes = bytes; }
 void rm_use_seen(pump *p, seen *s) { p->seen = s; }
 void rm_scan_count(pump *p, int64_t count) { p->scan_count = count; }
 void rm_budget(pump *p, int64_t keys) { p->budget = keys; }

@@ -92,6 +92,7 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
         "rm_new": (pointer, [number, number, number, pointer, number, number, ctypes.c_char_p]),
         "rm_limits": (None, [pointer, i64, i64, i64, i64, i64, i64]),
         "rm_compare_with": (None, [pointer, i64, i64, number, number, number, number]),
+        "rm_mean_bytes": (None, [pointer, ctypes.c_double]),
         "rm_use_seen": (None, [pointer, pointer]),
         "rm_seen_new": (pointer, [ctypes.c_uint64, ctypes.c_uint64]),
         "rm_seen_free": (None, [pointer]),
@@ -279,6 +280,7 @@ class Pump:
         tolerance_ms: int = 0,
         hash_by_dump: bool = False,
         mget: tuple[bool, bool] = (False, False),
+        mean_bytes: float = 0.0,
     ) -> None:
         """
         How to copy and compare.
@@ -289,7 +291,9 @@ class Pump:
             tolerance_ms: how far expiries may be apart.
             hash_by_dump: fields may have expiries of their own, which HGETALL does not show.
             mget: either side may be asked for many keys at once (it is no cluster).
+            mean_bytes: of values, as far as it is known before they are read.
         """
+        self._lib.rm_mean_bytes(self._pump, mean_bytes)
         self._lib.rm_compare_with(self._pump, skew_ms, tolerance_ms, database, hash_by_dump, *mget)
 
     def use_seen(self, seen: SeenKeys) -> None:
@@ -438,6 +442,15 @@ def lines_to(server: Server, database: int, *, fan: int = 1) -> tuple[list[Conne
         for first, last in node.slots:
             table[first : last + 1] = [number] * (last - first + 1)
     return connections, table
+
+
+def mean_value_bytes(server: Server) -> float:
+    """What a key takes on average, by the servers' memory; 0 for empty servers."""
+    used_bytes = 0
+    for node in server.nodes:
+        memory = server.info("memory", node)
+        used_bytes += int(memory.get("used_memory", "0")) - int(memory.get("used_memory_startup", "0"))
+    return max(0, used_bytes) / max(1, sum(server.databases().values()))
 
 
 def round_trip_s(server: Server) -> float:

@@ -17,10 +17,18 @@ from redismove.dataplane.connect import Command, Server
 from redismove.dataplane.errors import ConnectionLost
 from redismove.dataplane.verify import Depth, compare_keys, differences, verify
 from redismove.dataplane.verify.compare import Pair
-from tests.support.datasets import every_type, fill
+from tests.support.datasets import DELIVERED_AT_MS, every_type, fill
 from tests.support.redis_servers import RedisProcess
 
 pytestmark = pytest.mark.redis
+
+
+def _claim(consumer: str, at_ms: int, deliveries: int) -> Command:
+    return (
+        *("XCLAIM", "groups", "readers", consumer, 0, "3-1"),
+        *("TIME", at_ms, "RETRYCOUNT", deliveries, "FORCE", "JUSTID"),
+    )
+
 
 # What is done to the target after an exact copy: commands, the kind that must be found, words of the reason.
 FAULTS: dict[str, tuple[list[Command], str, str]] = {
@@ -54,11 +62,9 @@ FAULTS: dict[str, tuple[list[Command], str, str]] = {
     "another group": ([("XGROUP", "CREATE", "groups", "third", "0")], "value", "1 only in the target"),
     "where a group stands": ([("XGROUP", "SETID", "groups", "readers", "2-1")], "value", "stands at 3-1 / 2-1"),
     "a pending entry": ([("XACK", "groups", "readers", "3-1")], "value", "pending entries"),
-    "who has a pending entry": (
-        [("XCLAIM", "groups", "readers", "idle", 0, "3-1", "JUSTID", "TIME", 1000, "RETRYCOUNT", 1)],
-        "value",
-        "pending entries",
-    ),
+    "who has a pending entry": ([_claim("idle", DELIVERED_AT_MS, 2)], "value", "pending entries"),
+    "when it was delivered": ([_claim("first", DELIVERED_AT_MS + 60, 2)], "value", "pending entries"),
+    "how often it was delivered": ([_claim("first", DELIVERED_AT_MS, 3)], "value", "pending entries"),
     "a consumer": ([("XGROUP", "DELCONSUMER", "groups", "readers", "idle")], "value", "consumers"),
     "another consumer": ([("XGROUP", "CREATECONSUMER", "groups", "readers", "third")], "value", "consumers"),
     "entries ever added": (
@@ -128,15 +134,44 @@ def test_python_alone_finds_each_fault(copied: tuple[Server, Server], fault: str
     assert verify(source, target).counts[kind] == 1
 
 
+NEIGHBOURS: dict[str, list[Command]] = {
+    # What the keys around a fault are like decides how the compiled loop reads it.
+    "big values: by the type's commands": [("SET", f"big{n}", bytes([n]) * 300_000) for n in range(100)],
+    "small lists: by DUMP": [("RPUSH", f"small{n}", n, "x") for n in range(15_000)],
+    "small strings: many by MGET": [("SET", f"small{n}", n) for n in range(15_000)],
+}
+
+
 @pytest.mark.parametrize("fault", FAULTS)
-def test_big_values_read_by_type_hide_no_fault(copied: tuple[Server, Server], fault: str) -> None:
-    """Where values are big on average the compiled loop reads by type: the same faults among big neighbours."""
+@pytest.mark.parametrize("neighbours", NEIGHBOURS)
+def test_no_neighbours_hide_a_fault(copied: tuple[Server, Server], fault: str, neighbours: str) -> None:
     source, target = copied
     for server in copied:
-        fill(server.connection(), [("SET", f"big{number}", bytes([number]) * 300_000) for number in range(100)])
+        fill(server.connection(), NEIGHBOURS[neighbours])
     commands, kind, _ = FAULTS[fault]
     fill(target.connection(), commands)
-    assert verify(source, target).counts[kind] == 1
+    report = verify(source, target, rounds=2)
+    assert report.counts[kind] == 1
+    assert report.different == 1
+
+
+@pytest.mark.parametrize("neighbours", NEIGHBOURS)
+def test_every_way_of_reading_gives_the_same_signature(
+    copied: tuple[Server, Server],
+    opened: Callable[[str, int], Server],
+    neighbours: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, target = copied
+    for server in copied:
+        fill(server.connection(), NEIGHBOURS[neighbours])
+    native = verify(source, target)
+    monkeypatch.setattr(pump, "library", lambda: None)
+    monkeypatch.setattr("redismove.dataplane.verify.run.library", lambda: None)
+    python = verify(source, target)
+    assert native.equal
+    assert python.equal
+    assert native.signature == python.signature
 
 
 def test_a_wrong_database_is_found_on_both_sides(copied: tuple[Server, Server]) -> None:

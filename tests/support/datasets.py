@@ -5,6 +5,8 @@ from __future__ import annotations
 from redismove.dataplane.connect import Argument, Command, Connection
 from redismove.dataplane.errors import ReplyError
 
+DELIVERED_AT_MS = 1_700_000_000_000
+
 
 def fill(connection: Connection, commands: list[Command]) -> None:
     """Run commands that must all succeed."""
@@ -70,6 +72,7 @@ def stream_with_groups(key: bytes) -> list[Command]:
         ("XREADGROUP", "GROUP", "readers", "idle", "COUNT", 1, "STREAMS", key, "0"),
         ("XACK", key, "readers", "2-1"),
         ("XDEL", key, "1-1"),
+        ("XCLAIM", key, "readers", "first", 0, "3-1", "TIME", DELIVERED_AT_MS, "RETRYCOUNT", 2, "JUSTID"),
         ("XSETID", key, "9-9"),
     ]
 

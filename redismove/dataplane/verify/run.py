@@ -21,6 +21,7 @@ from redismove.dataplane.pump import (
     Windows,
     library,
     lines_to,
+    mean_value_bytes,
     round_trip_s,
 )
 from redismove.dataplane.typed import has_field_expiries
@@ -119,6 +120,7 @@ class _Run:
         self.checkpoint = Checkpoint(checkpoint, identity)
         self._restore()
         self._seen: SeenKeys | None = None
+        self._mean_bytes = mean_value_bytes(source)
         self._live = (0, 0, 0)  # database, equal keys and sum of the pass that is running
         self._round_trips = (round_trip_s(source), round_trip_s(target)) if library() is not None else None
         self._saved = self._told = time.monotonic()
@@ -256,6 +258,7 @@ class _Run:
                 tolerance_ms=self.pair.tolerance_ms,
                 hash_by_dump=has_field_expiries(server) or has_field_expiries(other),
                 mget=(not server.clustered, not other.clustered),
+                mean_bytes=self._mean_bytes,
             )
             if self._seen is not None and (compares or self._seen.whole):
                 pump.use_seen(self._seen)
