@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pulumi
 
+from components.bulk_copy import BulkCopy
 from components.geo_replication_link import GeoReplicationLink
 from components.guards import Guards
 from redismove import stages
@@ -33,7 +34,27 @@ def _geo_replication(
     return [link.link, link.ready]
 
 
-_BY_METHOD: dict[str, Declare] = {stages.GEO_REPLICATION: _geo_replication}
+def _copy(
+    survey: Survey, guards: Guards, needs: Sequence[pulumi.Resource], opts: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
+    del guards  # nothing of it is ever deleted in Azure
+    copy = survey.settings.copy_limits
+    done = BulkCopy(
+        "bulk-copy",
+        survey.move.source_id,
+        survey.move.target_id,
+        checkpoint=f".redismove/copy-{survey.move.stack}.json",
+        keys_per_s=copy.keys_per_second,
+        mb_per_s=copy.megabytes_per_second,
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=list(needs))),
+    )
+    return [done]
+
+
+_BY_METHOD: dict[str, Declare] = {
+    stages.GEO_REPLICATION: _geo_replication,
+    stages.COPY: _copy,
+}
 
 
 def declare_replication(

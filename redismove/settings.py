@@ -20,7 +20,7 @@ from redismove import stages
 from redismove.errors import RedismoveError
 
 NAMESPACE: Final = "redismove"
-OBJECT_KEYS: Final = ("source", "target", "cutover")
+OBJECT_KEYS: Final = ("source", "target", "cutover", "copy")
 _CACHE_NAME = re.compile(r"^(?=.{1,63}$)[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$")
 _REDIS_SKU = re.compile(r"^(C[0-6]|P[1-5])$")
 _MANAGED_SKU = re.compile(r"^(Balanced_B|MemoryOptimized_M|ComputeOptimized_X|FlashOptimized_A)\d+$")
@@ -96,6 +96,13 @@ class CutoverSettings(_Model):
     hold: Literal["auto", "pause-write", "fence"] = "auto"
 
 
+class CopySettings(_Model):
+    """How fast the bulk copy may go; nothing means as fast as the source bears it."""
+
+    keys_per_second: Annotated[float, Field(gt=0)] | None = None
+    megabytes_per_second: Annotated[float, Field(gt=0)] | None = None
+
+
 class MoveSettings(_Model):
     """Everything a stack's configuration says about its move."""
 
@@ -114,6 +121,7 @@ class MoveSettings(_Model):
     endpoint_file: str = ""
     settle_minutes: Annotated[float, Field(gt=0, le=1_440)] = 90.0
     cutover: CutoverSettings = CutoverSettings()
+    copy_limits: Annotated[CopySettings, Field(alias="copy")] = CopySettings()
 
     @field_validator("method")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 from redismove import stages, target
@@ -15,6 +16,7 @@ from redismove.dataplane.connect import Node, Server
 from redismove.dataplane.verify import Depth, Difference, Progress, verify
 from redismove.facts import CacheFacts, EvidenceFacts
 from redismove.steps.access import Tell, address
+from redismove.steps.keep_up import keeping_up
 
 NO_OFFSETS: Final = -1
 MARKER_PREFIX: Final = b"redismove:marker:"
@@ -28,7 +30,11 @@ def compare(
     source_id: str, target_id: str, *, method: str, depth: Depth, allow_marker_key: bool, tell: Tell
 ) -> EvidenceFacts:
     """
-    Compare source and target, both ways, and return the evidence. Reads only, but for the marker key where allowed.
+    Compare source and target, both ways, and return the evidence.
+
+    A linked target is only read. One that nothing keeps filled is first made equal again (what changed since the data
+    was brought over is carried) and kept so while the comparison runs. The source is only read, but for the marker key
+    where that is allowed.
 
     *depth* is "keys", "values" or "full". *allow_marker_key* lets a key of ours be written to the source, to see it
     arrive, where the service shows no replication offsets. *tell* gets a line of progress every few seconds.
@@ -44,14 +50,15 @@ def compare(
         _refuse_one_server(here, far)
         lag = _lag_bytes(here, far, allow_marker_key=allow_marker_key) if linked else 0
         tell(f'comparing "{source.name}" with "{there.name}", depth {depth}')
-        report = verify(
-            here,
-            far,
-            depth=depth,
-            rounds=_ROUNDS,
-            on_progress=_told(tell),
-            known_ignored=lambda _database, key: key.startswith(MARKER_PREFIX),
-        )
+        with nullcontext() if linked else keeping_up(caches, source, there, tell=tell):
+            report = verify(
+                here,
+                far,
+                depth=depth,
+                rounds=_ROUNDS,
+                on_progress=_told(tell),
+                known_ignored=lambda _database, key: key.startswith(MARKER_PREFIX),
+            )
     return EvidenceFacts(
         source_id=source_id,
         target_id=target_id,

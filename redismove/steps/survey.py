@@ -17,6 +17,7 @@ from redismove.dataplane.connect import Server
 from redismove.endpoint import EndpointMissing, FileEndpointStore
 from redismove.facts import (
     CacheFacts,
+    CarriedFacts,
     Consent,
     CutoverFacts,
     EndpointFacts,
@@ -52,6 +53,7 @@ class Recorded:
     declared_target: CacheFacts | None = None
     evidence: EvidenceFacts | None = None
     cutover: CutoverFacts | None = None
+    carried: CarriedFacts | None = None
     endpoint_active: str = ""
     requests: dict[str, float] = field(default_factory=dict)
 
@@ -81,6 +83,8 @@ def recorded_by(recorded: dict[str, dict[str, Any]]) -> Recorded:
     declared = gate.get("declaredTarget")
     found = evidence.get("evidence")
     cutover = endpoint.get("cutover")
+    # Each method's own resource says under this name how it brought the data over.
+    carried = next((outputs["carried"] for outputs in recorded.values() if outputs.get("carried")), None)
     return Recorded(
         stage=str(gate.get("stage") or ""),
         method=str(gate.get("method") or ""),
@@ -91,6 +95,7 @@ def recorded_by(recorded: dict[str, dict[str, Any]]) -> Recorded:
         declared_target=from_dict(CacheFacts, declared) if declared else None,
         evidence=from_dict(EvidenceFacts, found) if found else None,
         cutover=from_dict(CutoverFacts, cutover) if cutover else None,
+        carried=from_dict(CarriedFacts, carried) if carried else None,
         endpoint_active=str(endpoint.get("active") or ""),
         requests={
             "evidence": float(evidence.get("requestedAt") or 0.0),
@@ -166,6 +171,7 @@ def survey(
         evidence=recorded.evidence,
         cutover=recorded.cutover,
         endpoint=_endpoint(endpoint_file),
+        carried=recorded.carried,
         consent=Consent(
             confirm_delete=settings.confirm_delete,
             accept_erase=settings.accept_erase,

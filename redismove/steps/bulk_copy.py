@@ -1,0 +1,89 @@
+"""The bulk copy: every key of the source written to the target; what changes meanwhile is the cut-over's to carry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from redismove import stages
+from redismove.azure.caches import CacheId, Caches, same
+from redismove.azure.errors import AzureError
+from redismove.azure.session import Session
+from redismove.dataplane.connect import Server
+from redismove.dataplane.copy import CopyProgress, copy
+from redismove.dataplane.throttle import Limits
+from redismove.facts import CarriedFacts
+from redismove.steps.access import Tell, address
+
+_TELL_EVERY_S: Final = 5.0
+
+
+def bulk_copy(
+    source_id: str,
+    target_id: str,
+    *,
+    checkpoint: str,
+    keys_per_s: float | None,
+    mb_per_s: float | None,
+    tell: Tell,
+) -> CarriedFacts:
+    """
+    Copy every key with type, value, absolute expiry and database; stopped or killed it goes on where it was.
+
+    The source is only read. *checkpoint* is a file, *keys_per_s* and *mb_per_s* bound the speed (None: no bound).
+
+    Returns:
+        What was read and written, for the gates.
+
+    Raises:
+        RedismoveError: it could not be done; the sentence says how far it got.
+    """
+    if same(source_id, target_id):
+        raise AzureError(f"target {target_id}: found the source itself, allowed another cache; nothing was copied")
+    caches = Caches(Session.from_environment(CacheId.parse(source_id).subscription_id))
+    source, target = caches.read(source_id), caches.read(target_id)
+    if source is None or target is None:
+        missing = source_id if source is None else target_id
+        raise AzureError(f'cache "{CacheId.parse(missing).name}": found none, allowed both caches; go back to prepare')
+    started_at_s = time.time()
+    file = Path(checkpoint).absolute()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with Server.open(address(caches, source)) as here, Server.open(address(caches, target)) as far:
+        done = copy(
+            here,
+            far,
+            limits=Limits(keys_per_s=keys_per_s, mb_per_s=mb_per_s),
+            checkpoint=file,
+            on_progress=_told(tell),
+            on_notice=tell,
+        )
+    tell(f"copied {done.copied:,} keys in {done.duration_s:.1f} s")
+    return CarriedFacts(
+        source_id=source_id,
+        target_id=target_id,
+        method=stages.COPY,
+        started_at_s=started_at_s,
+        finished_at_s=time.time(),
+        keys_read=done.scanned - done.gone,
+        keys_written=done.copied,
+    )
+
+
+def _told(tell: Tell) -> Callable[[CopyProgress], None]:
+    last = time.monotonic()
+
+    def progress(at: CopyProgress) -> None:
+        nonlocal last
+        if time.monotonic() - last < _TELL_EVERY_S:
+            return
+        last = time.monotonic()
+        left = f", about {at.remaining_s:.0f} s left" if at.remaining_s is not None else ""
+        slowed = f", slowed: {at.slowed_by}" if at.slowed_by else ""
+        tell(
+            f"{at.share:.0%}: {at.copied:,} of about {at.expected:,} keys, {at.keys_per_s:,.0f} keys/s, "
+            f"{at.mb_per_s:.1f} MB/s{left}{slowed}"
+        )
+
+    return progress
