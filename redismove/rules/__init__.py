@@ -32,7 +32,9 @@ RULES: tuple[Rule, ...] = (
 
 
 def guards(rule: Rule, move: Move) -> bool:
-    """Whether *rule* guards the method and the stage of *move*."""
+    """Whether *rule* guards the method and the stage of *move*; the first rule of the way guards everything."""
+    if rule is transition.ON_THE_WAY:
+        return True
     if move.method not in rule.methods or move.stage not in rule.stages:
         return False
     return rule.backward or stages.direction(move.previous, move.stage) is not stages.Direction.BACK

@@ -36,11 +36,6 @@ def configure(says: str) -> Source:
     return _page("How to configure Azure Cache for Redis", f"{_ACR}/cache-configure", says)
 
 
-def clustering(says: str) -> Source:
-    """Configure clustering for Premium instances."""
-    return _page("Configure clustering for Premium instances", f"{_ACR}/cache-how-to-premium-clustering", says)
-
-
 def vnet(says: str) -> Source:
     """Configure virtual network support for Premium instances."""
     return _page("Configure virtual network support for Premium instances", f"{_ACR}/cache-how-to-premium-vnet", says)

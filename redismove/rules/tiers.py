@@ -67,23 +67,8 @@ MAX_CLIENTS: Final[dict[str, int]] = {
 }
 """Connections a size allows (a shard of it, for P). Source: How to configure Azure Cache for Redis."""
 
-MAX_DATABASES: Final[dict[str, int]] = {
-    "C0": 16,
-    "C1": 16,
-    "C2": 16,
-    "C3": 16,
-    "C4": 32,
-    "C5": 48,
-    "C6": 64,
-    "P1": 16,
-    "P2": 32,
-    "P3": 48,
-    "P4": 64,
-    "P5": 64,
-}
-"""Databases a size can be made with. Source: How to configure Azure Cache for Redis."""
-
 DEFAULT_DATABASES: Final = 16
+"""Databases of a cache that was made without saying how many. Source: How to configure Azure Cache for Redis."""
 
 _NUMBERED: Final[dict[str, dict[int, float]]] = {
     "Balanced_B": {

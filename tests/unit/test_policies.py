@@ -22,7 +22,7 @@ from policies.pack import Seen, policies
 from redismove import stages
 from redismove.facts import NOT_KNOWN, Move, to_dict
 from redismove.rules import RULES, Level, Outcome
-from tests.support.moves import HOUR_S, NOW_S, OTHER_SUBSCRIPTION, SUBSCRIPTION, move
+from tests.support.moves import HOUR_S, NOW_S, OTHER_SUBSCRIPTION, SUBSCRIPTION, change, move
 from tests.support.rule_cases import CASES
 
 PACK = policies()
@@ -97,13 +97,22 @@ def test_a_policy_says_of_a_gate_what_the_rule_says_of_its_move(id_: str) -> Non
     rule = next(r for r in RULES if r.id == id_)
     policy = ON_RESOURCE[id_]
     for case in CASES[id_]:
-        guarded = case.move.method in rule.methods and case.move.stage in rule.stages
+        guarded = (case.move.method in rule.methods and case.move.stage in rule.stages) or id_ == "RM-S05"
         back = stages.direction(case.move.previous, case.move.stage) is stages.Direction.BACK
         expected = [rule.judge(case.move).message] if case.outcome is Outcome.FAIL else []
         if not guarded or (back and not rule.backward):
             expected = None
 
         assert said(policy, gate(case.move)) == expected, case.name
+
+
+def test_a_stage_that_does_not_exist_is_reported_and_crashes_nothing() -> None:
+    """By its own policy."""
+    for odd in (change(move("adopt"), stage="finish"), change(move("verify", "copy"), stage="unlink")):
+        told = {id_: reported(policy, gate(odd)) for id_, policy in ON_RESOURCE.items()}
+
+        assert len(told["RM-S05"]) == 1
+        assert "[RM-S05]" in told["RM-S05"][0]
 
 
 def test_a_mandatory_rule_that_cannot_be_judged_yet_is_told_by_the_engine() -> None:
