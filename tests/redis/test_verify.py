@@ -155,6 +155,24 @@ def test_no_neighbours_hide_a_fault(copied: tuple[Server, Server], fault: str, n
     assert report.different == 1
 
 
+def test_many_read_at_once_hide_no_fault(source: Server, target: Server) -> None:
+    for server in (source, target):
+        fill(
+            server.connection(),
+            [("SET", f"k{n}", f"value {n}", *(("EX", 5000) if n % 5 == 0 else ())) for n in range(20_000)],
+        )
+    wrong = [f"k{n}" for n in range(0, 20_000, 400)]
+    fill(target.connection(), [("SETRANGE", key, 3, "X") for key in wrong])
+    fill(
+        target.connection(),
+        [("DEL", "k1"), ("PERSIST", "k5"), ("DEL", "k7"), ("SADD", "k7", "value 7"), ("SET", "more", 1)],
+    )
+    report = verify(source, target)
+    assert int(source.info("commandstats")["cmdstat_mget"].split(",")[0].split("=")[1]) > 10
+    found = {kind: number for kind, number in report.counts.items() if kind != "compared"}
+    assert found == {"value": len(wrong), "only_in_source": 1, "only_in_target": 1, "type": 1, "expiry": 1}
+
+
 @pytest.mark.parametrize("neighbours", NEIGHBOURS)
 def test_every_way_of_reading_gives_the_same_signature(
     copied: tuple[Server, Server],
