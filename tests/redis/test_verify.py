@@ -159,7 +159,7 @@ def test_many_read_at_once_hide_no_fault(source: Server, target: Server) -> None
     for server in (source, target):
         fill(
             server.connection(),
-            [("SET", f"k{n}", f"value {n}", *(("EX", 5000) if n % 5 == 0 else ())) for n in range(20_000)],
+            [("SET", f"k{n}", f"value {n}", *(("EXAT", 4_000_000_000) if n % 5 == 0 else ())) for n in range(20_000)],
         )
     wrong = [f"k{n}" for n in range(0, 20_000, 400)]
     fill(target.connection(), [("SETRANGE", key, 3, "X") for key in wrong])
