@@ -46,7 +46,7 @@ class CutoverLimits:
     hold_ms: int = 5_000
     fence_hold_ms: int = 60_000
     hold_with_compare_s: float = 30.0
-    notice_ms: int = 20
+    notice_ms: int = 50
     drain_keys: int = 200
     fence_s: float = 900.0
     attempts: int = 3

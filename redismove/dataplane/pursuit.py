@@ -257,7 +257,9 @@ class Pursuit:
             drained=drained,
             left=len(self.dirty),
         )
-        if self.follower.notifications == 0 and self._changes() > self._changes_before:
+        changes = self._changes()
+        self.marker()
+        if self.follower.notifications == 0 and changes > self._changes_before:
             self._cannot_follow("was written to and notified nothing")
             self.repair()
 
