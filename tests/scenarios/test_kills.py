@@ -1,0 +1,131 @@
+"""
+A move that is killed at random moments goes on, and no acknowledged write is lost.
+
+REDISMOVE_KILLS says how many kills a run makes (8 by default; 60 before a release), REDISMOVE_SEED repeats a run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from redismove import stages
+from tests.support.application import Application
+from tests.support.move import Move
+from tests.support.stack import Result
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+KILLS = int(os.environ.get("REDISMOVE_KILLS", "8"))
+SEED = int(os.environ.get("REDISMOVE_SEED", str(random.randrange(1_000_000))))
+KILLS_A_MOVE = 16
+_LONGEST_UPDATE_S = 6.0
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            child = int(stat.parent.name)
+            found += [child, *_children(child)]
+    return found
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def _kill(process: subprocess.Popen[str], whom: str) -> None:
+    """Kill the engine, the program, or everything that belongs to the update."""
+    family = _children(process.pid)
+    if whom == "engine":
+        os.kill(process.pid, signal.SIGKILL)
+    elif whom == "program":
+        for pid in family:
+            if "pulumi-language-python-exec" in _command(pid):
+                os.kill(pid, signal.SIGKILL)
+    else:
+        for pid in [process.pid, *family]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+    process.communicate(timeout=120)
+
+
+def _gone(pids: list[int], deadline_s: float = 30.0) -> bool:
+    deadline = time.monotonic() + deadline_s
+    while any("pulumi" in _command(pid) or "localazure.plugin" in _command(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _resume(move: Move) -> Result:
+    done = subprocess.run(
+        [sys.executable, "-m", "redismove.cli.main", "resume", "--stack", move.stack.name],
+        cwd=move.stack.folder,
+        env=move.stack.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return Result(done.returncode, done.stdout + done.stderr)
+
+
+def _killed_once(move: Move, stage: str, rng: random.Random) -> str:
+    """Start the stage, kill it at a random moment, clear up; say what was done."""
+    move.stack.configure(stage=stage)
+    process = move.stack.start("up", "-y", "--skip-preview", "--suppress-outputs")
+    delay_s, whom = rng.uniform(0.2, _LONGEST_UPDATE_S), rng.choice(["engine", "program", "all"])
+    deadline = time.monotonic() + delay_s
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    family = _children(process.pid)
+    _kill(process, whom)
+    assert _gone(family), f"processes of a killed {whom} live on: {[_command(p) for p in family if _command(p)]}"
+    resumed = _resume(move)
+    assert resumed.ok, resumed
+    assert "Traceback" not in resumed.output, resumed
+    return f"{stage}: {whom} after {delay_s:.1f} s"
+
+
+@pytest.mark.timeout(3_600)
+def test_killed_anywhere_a_move_goes_on_and_loses_nothing(new_move: Callable[..., Move]) -> None:
+    rng = random.Random(SEED)
+    left = KILLS
+    while left > 0:
+        move = new_move(keys=500)
+        application = Application.start(move)
+        history = [f"seed {SEED}"]
+        try:
+            kills = dict.fromkeys(stages.STAGES, 0)
+            for _ in range(min(left, KILLS_A_MOVE)):
+                kills[rng.choice(stages.STAGES)] += 1
+            left -= min(left, KILLS_A_MOVE)
+            for stage in stages.STAGES:
+                history += [_killed_once(move, stage, rng) for _ in range(kills[stage])]
+                taken = move.stack.stage(stage)
+                assert taken.ok, f"{history}: {taken}"
+            checked = application.finish()
+        finally:
+            application.kill()
+        assert checked["lost"] == 0, f"{history}: {checked}"
+        assert checked["acknowledged"] > 0
+        assert move.source is None

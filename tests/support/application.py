@@ -1,0 +1,63 @@
+"""The application of a test: it writes to the cache that the Endpoint names and knows afterwards what must be there."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from redismove.endpoint import EndpointEntry, FileEndpointStore
+from tests.support.local_cloud import REPOSITORY
+from tests.support.move import Move
+
+
+@dataclass
+class Application:
+    """`tools/workload.py` as a process."""
+
+    process: subprocess.Popen[str]
+
+    @classmethod
+    def start(cls, move: Move, *, rate: float = 200, mode: str = "ours") -> Application:
+        """Point the Endpoint at the source, as the owners of the application do, and start writing."""
+        source = move.source
+        assert source is not None
+        file = move.stack.folder / ".redismove" / f"endpoint-{move.stack.name}.json"
+        file.parent.mkdir(exist_ok=True)
+        FileEndpointStore(file).put(
+            EndpointEntry(
+                host=source.host_name,
+                port=source.ssl_port,
+                tls=True,
+                clustered=source.shard_count > 0,
+                resource_id=source.id,
+                role="source",
+            )
+        )
+        process = subprocess.Popen(
+            [
+                *(sys.executable, str(REPOSITORY / "tools" / "workload.py"), "--endpoint", str(file)),
+                *("--rate", str(rate), "--mode", mode, "--connections", "8", "--databases", "0,3"),
+            ],
+            cwd=REPOSITORY,
+            env=move.cloud.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        return cls(process)
+
+    def finish(self) -> dict[str, Any]:
+        """Stop writing; return what it found: acknowledged, lost, findings, client_errors, gap_ms."""
+        self.process.send_signal(signal.SIGTERM)
+        output, _ = self.process.communicate(timeout=240)
+        return dict(json.loads(output.strip().splitlines()[-1]))
+
+    def kill(self) -> None:
+        """End it without asking."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
