@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import time
@@ -391,6 +392,37 @@ def test_killed_and_run_again_nothing_is_lost(tmp_path: Path, step: str, hold_me
         assert_closed(here.source)
         writers.wait_for(250, more=True)
         assert_nothing_lost(writers.stop(), switches=1)
+
+
+@pytest.mark.parametrize("hold_method", ["pause-write", "fence"])
+def test_killed_at_any_moment_and_run_again_nothing_is_lost(tmp_path: Path, hold_method: str) -> None:
+    moments = random.Random(7)
+    with world(tmp_path) as here:
+        here.fill(3000)
+        writers = here.writers(rate=1000)
+        writers.wait_for(300)
+        for number in range(8):
+            back = bool(number % 2)
+            running = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "tests.support.cutover_killed", str(tmp_path), "never", hold_method),
+                    *(["back"] if back else []),
+                ],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            assert running.stdout is not None
+            running.stdout.readline()
+            time.sleep(moments.random() * 0.3)
+            running.kill()
+            running.communicate()
+
+            here.cut(back=back, hold_method=hold_method)
+
+            assert here.endpoint.read().role == ("source" if back else "target")
+            writers.wait_for(100, more=True)
+        assert_nothing_lost(writers.stop(), switches=8)
 
 
 def test_a_fence_finished_after_the_pause_ran_out_says_so(tmp_path: Path) -> None:

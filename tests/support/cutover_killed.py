@@ -1,4 +1,9 @@
-"""A cut-over that is killed at a given step: `python -m tests.support.cutover_killed FOLDER STEP HOLD_METHOD`."""
+"""
+A cut-over as a process: `python -m tests.support.cutover_killed FOLDER STEP HOLD_METHOD [back]`.
+
+It kills itself when it comes to STEP (a method's name); with "never" it says that it begins, and whoever started it
+kills it.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +28,13 @@ def killed_at(step: str) -> type[CutOver]:
 
 def main() -> None:
     """Cut over, and die."""
-    folder, step, hold_method = sys.argv[1:]
-    World.attach(Path(folder)).cut(killed_at(step), hold_method=hold_method)
-    sys.exit(f"the cut-over ended without coming to {step}")
+    folder, step, hold_method, *back = sys.argv[1:]
+    kind = CutOver if step == "never" else killed_at(step)
+    here = World.attach(Path(folder))
+    print("begins", flush=True)
+    here.cut(kind, hold_method=hold_method, back=bool(back))
+    if step != "never":
+        sys.exit(f"the cut-over ended without coming to {step}")
 
 
 if __name__ == "__main__":
