@@ -392,13 +392,14 @@ class _Run:
         fan = _LONG_LINE_CONNECTIONS if round_trips[1] > _LONG_LINE_S else 1
         windows = Windows.for_lines(*round_trips, big_bytes=self.big_value_bytes)
         targets, table = lines_to(self.target, database, fan=fan)
-        scanner: Connection | None = None
+        readers: list[Connection] = []
         pump: Pump | None = None
         try:
-            scanner = self.source.new_connection(node, database)
+            readers += [self.source.new_connection(node, database) for _ in range(2)]
             pump = Pump(
                 MODE_COPY,
-                scanner,
+                readers[0],
+                readers[1],
                 targets,
                 absolute=(self.source.absolute_expiry, self.target.absolute_expiry),
                 line_of_slot=table,
@@ -418,7 +419,7 @@ class _Run:
                 self.report.payload_bytes += pump.stats.payload_bytes
                 row["cursor"] = pump.safe_cursor if not pump.stats.finished else "0"
                 pump.close()
-            for connection in (*targets, *([scanner] if scanner else [])):
+            for connection in (*targets, *readers):
                 connection.close()
 
     def _drive(self, pump: Pump, node: Node, database: int, row: dict[str, Any], windows: Windows) -> None:

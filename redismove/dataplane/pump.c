@@ -4,7 +4,8 @@
  * (a reply that is an error, a value too big, an expiry measured while the server paused, a type not known here) is put on a
  * list that Python works through with the same code that it would use without this file.
  *
- * Side 0 is where keys are scanned and read; side 1 has one or more connections, chosen by the key's slot.
+ * Side 0 is where keys are scanned and read, on two connections: behind thousands of DUMPs a SCAN would come too late
+ * to keep the source busy. Side 1 has one or more connections, chosen by the key's slot.
  *   COPY    side 0: SCAN, expiry, DUMP; side 1: RESTORE REPLACE ABSTTL
  *   COMPARE side 0: SCAN, expiry, value; side 1: the same of the same key; equal, or on the list. Small values are read
  *           by DUMP; where values are big, by the commands of their type and digested as they come, which costs the
@@ -81,6 +82,7 @@ typedef struct {
 typedef struct {
     int mode;
     int line_count; /* of side 1 */
+    line scan;
     line side0;
     line *side1;
     uint16_t *line_of_slot;
@@ -1052,9 +1054,9 @@ static void ask_scan(pump *p) {
     size_t n = number_text(count, (uint64_t)p->scan_count);
     int size = snprintf(text, sizeof text, "*4\r\n$4\r\nSCAN\r\n$%zu\r\n%s\r\n$5\r\nCOUNT\r\n$%zu\r\n%.*s\r\n",
         strlen(p->cursor), p->cursor, n, (int)n, count);
-    need(&p->side0.out, (size_t)size);
-    put(&p->side0.out, text, (size_t)size);
-    expect(&p->side0, E_SCAN, 0, 0);
+    need(&p->scan.out, (size_t)size);
+    put(&p->scan.out, text, (size_t)size);
+    expect(&p->scan, E_SCAN, 0, 0);
     p->scan_outstanding = 1;
 }
 static void refresh(pump *p) {
@@ -1076,7 +1078,8 @@ void rm_work(pump *p) {
     int64_t mean = (int64_t)p->s.mean_bytes + 64;
     while (!p->stopping) {
         int64_t queued = (int64_t)(p->tail - p->next);
-        if (!p->scan_outstanding && !p->s.scan_finished && queued < p->scan_count && p->s.list_length < 20000) ask_scan(p);
+        int64_t ahead = p->budget < 0 && p->max_in_flight > p->scan_count ? p->max_in_flight : p->scan_count;
+        if (!p->scan_outstanding && !p->s.scan_finished && queued < ahead && p->s.list_length < 20000) ask_scan(p);
         if (!queued || !p->budget || p->s.list_length > 10000) break;
         int64_t reading = (int64_t)(p->side0.issued - p->side0.answered) / 2;
         if (p->mode == MODE_COMPARE) reading = (int64_t)(p->next - p->head);
@@ -1522,7 +1525,7 @@ int64_t rm_budget_left(pump *p) { return p->budget; }
 void rm_divert(pump *p, int on) { p->divert = on; }
 void rm_stop(pump *p) { p->stopping = 1; }
 stats *rm_stats(pump *p) { return &p->s; }
-static line *line_at(pump *p, int no) { return no < 0 ? &p->side0 : &p->side1[no]; }
+static line *line_at(pump *p, int no) { return no == -2 ? &p->scan : no == -1 ? &p->side0 : &p->side1[no]; }
 size_t rm_out(pump *p, int no, uint8_t **data) {
     buffer *o = &line_at(p, no)->out;
     *data = o->data + o->from;
@@ -1567,6 +1570,7 @@ void rm_free(pump *p) {
         if (entry_at(p, s)->state != 2) { free(entry_at(p, s)->value[0]); free(entry_at(p, s)->value[1]); }
     for (uint64_t i = p->batch_head; i < p->batch_tail; i++) free(batch_at(p, i)->keys);
     while (p->list_head < p->list_tail) free(p->list[p->list_head++].key);
+    free_line(&p->scan);
     free_line(&p->side0);
     for (int i = 0; i < p->line_count; i++) free_line(&p->side1[i]);
     free(p->side1); free(p->line_of_slot); free(p->entries); free(p->batches); free(p->list);

@@ -160,9 +160,9 @@ class Windows:
     """
 
     scan_count: int = 1000
-    in_flight: int = 3000
+    in_flight: int = 8000
     in_flight_bytes: int = 16 << 20
-    target_in_flight: int = 20_000
+    target_in_flight: int = 30_000
     target_unsent_bytes: int = 8 << 20
     big_bytes: int = 32 << 20
 
@@ -170,19 +170,19 @@ class Windows:
     def for_lines(cls, source_round_trip_s: float, target_round_trip_s: float, *, big_bytes: int = 32 << 20) -> Windows:
         """Windows that a round trip does not empty: some 400,000 small keys, or 250 MB, a second."""
         longest_s = max(source_round_trip_s, target_round_trip_s)
-        reading = max(3000, int(400_000 * source_round_trip_s * 2))
+        reading = max(8000, int(400_000 * source_round_trip_s * 2))
         return cls(
             scan_count=max(1000, min(50_000, int(400_000 * source_round_trip_s * 1.2))),
             in_flight=reading,
             in_flight_bytes=max(16 << 20, min(48 << 20, int(250e6 * longest_s * 1.5))),
-            target_in_flight=reading + max(10_000, min(100_000, int(400_000 * target_round_trip_s * 2))),
+            target_in_flight=reading + max(20_000, min(100_000, int(400_000 * target_round_trip_s * 2))),
             big_bytes=big_bytes,
         )
 
     @classmethod
     def for_comparing(cls, longest_round_trip_s: float, scanned_round_trip_s: float, *, big_bytes: int) -> Windows:
         """The same where both sides are read and the slower line decides."""
-        reading = max(3000, int(400_000 * longest_round_trip_s * 2))
+        reading = max(8000, int(400_000 * longest_round_trip_s * 2))
         return cls(
             scan_count=max(1000, min(50_000, int(400_000 * scanned_round_trip_s * 1.2))),
             in_flight=reading,
@@ -225,7 +225,8 @@ class Pump:
     def __init__(
         self,
         mode: int,
-        side0: Connection,
+        scanner: Connection,
+        reader: Connection | None,
         side1: Sequence[Connection],
         *,
         absolute: tuple[bool, bool],
@@ -239,7 +240,8 @@ class Pump:
 
         Args:
             mode: MODE_COPY, MODE_COMPARE or MODE_EXISTS.
-            side0: scanned and read; on the right database; used by nothing else meanwhile.
+            scanner: side 0's connection for SCAN; on the right database; used by nothing else meanwhile.
+            reader: another one to the same node and database, for values (none for MODE_EXISTS).
             side1: the other side's connections, `fan` for each node one after the other.
             absolute: PEXPIRETIME is there, for either side.
             line_of_slot: node number for each of 16384 slots; None when there is one node.
@@ -253,7 +255,11 @@ class Pump:
         self._lib = lib
         table = (ctypes.c_uint16 * 16384)(*line_of_slot) if line_of_slot is not None else None
         self._pump = lib.rm_new(mode, len(side1), fan, table, absolute[0], absolute[1], cursor.encode())
-        self.lines: list[tuple[int, Connection]] = [(-1, side0), *enumerate(side1)]
+        self.lines: list[tuple[int, Connection]] = [
+            (-2, scanner),
+            *([(-1, reader)] if reader is not None else []),
+            *enumerate(side1),
+        ]
         self.set_windows(windows or Windows())
         self.stats: _Stats = lib.rm_stats(self._pump).contents
         self._data = _U8P()
@@ -376,7 +382,7 @@ class Pump:
                 next_tick = now + on_tick()
                 lib.rm_work(pump)
             for descriptor, (no, _) in by_descriptor.items():
-                wanted = select.POLLIN if no >= 0 or stats.target_unsent <= high else 0
+                wanted = select.POLLIN if no != -1 or stats.target_unsent <= high else 0
                 if lib.rm_out(pump, no, ctypes.byref(self._data)):
                     wanted |= select.POLLOUT
                 if registered.get(descriptor) != wanted:

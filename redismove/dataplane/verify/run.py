@@ -239,12 +239,13 @@ class _Run:
         lines, table = lines_to(other, database)
         pump: Pump | None = None
         try:
-            scanner = server.new_connection(node, database)
-            lines.append(scanner)
+            others = list(lines)
+            lines += [server.new_connection(node, database) for _ in range(2 if compares else 1)]
             pump = Pump(
                 MODE_COMPARE if compares else MODE_EXISTS,
-                scanner,
-                lines[:-1],
+                lines[len(others)],
+                lines[-1] if compares else None,
+                others,
                 absolute=(server.absolute_expiry, other.absolute_expiry),
                 line_of_slot=table,
                 cursor=row["cursor"],
