@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from redismove.cli import local, plan, resume, status
+from redismove.cli import local, plan, resume, review, status
 from redismove.errors import RedismoveError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.add_typer(local.app, name="local")
 app.command("status")(status.status)
 app.command("plan")(plan.plan)
 app.command("resume")(resume.resume)
+app.command("review")(review.review)
 
 
 def main() -> NoReturn:

@@ -1,0 +1,1 @@
+"""What a change of a stack's configuration would do, told before it is merged."""
