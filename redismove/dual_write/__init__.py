@@ -1,0 +1,26 @@
+"""
+Writing to two caches: the client for applications that move by method `dual-write`.
+
+    from redismove.dual_write import DualWriteRedis
+
+    redis = DualWriteRedis("/run/cache/endpoint.json", credentials)
+
+See docs/howto/dual-write.md for what is guaranteed, and `carrying` for how.
+"""
+
+from redismove.dual_write.client import DualWritePipeline, DualWriteRedis
+from redismove.dual_write.errors import CommandRefused, DualWriteError, IterationLost, SecondWriteFailed
+from redismove.dual_write.settings import DualWriteSettings, SettingInvalid
+from redismove.dual_write.statistics import DualWriteStats
+
+__all__ = [
+    "CommandRefused",
+    "DualWriteError",
+    "DualWritePipeline",
+    "DualWriteRedis",
+    "DualWriteSettings",
+    "DualWriteStats",
+    "IterationLost",
+    "SecondWriteFailed",
+    "SettingInvalid",
+]
