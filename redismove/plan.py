@@ -176,8 +176,8 @@ def compatible(source: CacheFacts, candidates: Iterable[CacheFacts], *, today: s
     return sorted(found, key=lambda candidate: (not candidate.compatible, candidate.name.lower(), candidate.id.lower()))
 
 
-def to_json(options: Iterable[Option]) -> list[dict[str, Any]]:
-    """Turn options into plain lists and dictionaries."""
+def to_json(options: Iterable[Option | Candidate]) -> list[dict[str, Any]]:
+    """Turn options or candidates into plain lists and dictionaries, names as Pulumi writes them ("notKnown")."""
     return [_plain(option) for option in options]
 
 
@@ -328,7 +328,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Estimate):
         return _plain_estimate(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {_camel(f.name): _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, dict):
@@ -356,6 +356,11 @@ def _plain_estimate(value: Estimate) -> dict[str, Any]:
         "soakHours": value.soak_hours,
         "twoCachesHours": [round(value.two_caches_hours[0], 1), round(value.two_caches_hours[1], 1)],
     }
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)
 
 
 def _span(minutes: Minutes) -> list[float]:

@@ -732,6 +732,16 @@ GEO_RULES: dict[str, list[Case]] = {
             "the target lists our own link, that is gone",
             move("replicate", target={"linked_servers": (f"{TARGET_ID}/linkedServers/orders-east",)}),
         ),
+        passes(
+            "our own link, in other letters",
+            move(
+                "replicate",
+                source_id=SOURCE_ID.upper(),
+                target_id=TARGET_ID.upper(),
+                source={"linked_servers": (f"{SOURCE_ID}/linkedServers/orders-west",)},
+                target={"linked_servers": (f"{TARGET_ID}/linkedServers/orders-east",)},
+            ),
+        ),
         fails("source", move("prepare", source={"linked_servers": (f"{SOURCE_ID}/linkedServers/orders-north",)})),
         fails("target", move("replicate", target={"linked_servers": (f"{TARGET_ID}/linkedServers/orders-north",)})),
         silent("linked to each other", move("verify")),

@@ -241,6 +241,7 @@ def test_a_plan_is_plain_data() -> None:
     assert geo["estimate"]["minutesByStage"]["prepare"] == [0, 0]
     assert geo["estimate"]["twoCachesHours"][0] > 24
     assert geo["way"] == list(stages.STAGES)
+    assert geo["notKnown"] == []
 
 
 def candidates() -> list[Any]:

@@ -15,11 +15,12 @@ _OURS = {"redismove", "components", "policies", "localazure"}
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "__main__.py": ({"components", "redismove.settings", "redismove.errors"}, {"pulumi"}),
     "components": ({"components", "redismove"}, {"pulumi", "pulumi_azure_native"}),
-    "policies": ({"redismove.rules", "redismove.stages", "redismove.facts"}, {"pulumi_policy"}),
+    "policies": ({"policies", "redismove.rules", "redismove.stages", "redismove.facts"}, {"pulumi_policy"}),
     "redismove/rules": ({"redismove.rules", "redismove.stages", "redismove.facts"}, set()),
     "redismove/stages.py": (set(), set()),
     "redismove/facts.py": (set(), set()),
-    "redismove/plan.py": ({"redismove.rules", "redismove.stages", "redismove.facts"}, set()),
+    "redismove/plan.py": ({"redismove.estimate", "redismove.rules", "redismove.stages", "redismove.facts"}, set()),
+    "redismove/estimate.py": ({"redismove.rules", "redismove.stages", "redismove.facts"}, set()),
     "redismove/target.py": ({"redismove.stages", "redismove.facts", "redismove.settings"}, set()),
     "redismove/settings.py": ({"redismove.stages", "redismove.errors"}, {"pydantic"}),
     "redismove/dataplane": (
