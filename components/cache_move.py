@@ -67,19 +67,10 @@ class CacheMove(pulumi.ComponentResource):
         needs: list[pulumi.Resource] = [self.gate]
         settle_s = settings.settle_minutes * 60
 
+        source = None
         if declared.source and move.source is not None:
             source = SourceCache("source-cache", move.source, declared, hooks=guards.source, opts=behind_gate)
             needs.append(source.cache)
-            if settings.enable_notifications and stages.reached(move.method, move.stage, stages.PREPARE):
-                needs.append(
-                    KeyspaceNotifications(
-                        "keyspace-notifications",
-                        move.source_id,
-                        settle_s,
-                        # A source that is deleted need not be put back as it was before.
-                        pulumi.ResourceOptions(parent=self, depends_on=list(needs), deleted_with=source.cache),
-                    )
-                )
         if (declared.target or self._target_still_protected()) and move.declared_target is not None:
             target = TargetCache(
                 "target-cache",
@@ -91,6 +82,17 @@ class CacheMove(pulumi.ComponentResource):
                 opts=behind_gate,
             )
             needs.extend(target.parts)
+        if source is not None and settings.enable_notifications and declared.target:
+            # After the target: where Azure refuses to make one, nothing may have changed.
+            needs.append(
+                KeyspaceNotifications(
+                    "keyspace-notifications",
+                    move.source_id,
+                    settle_s,
+                    # A source that is deleted need not be put back as it was before.
+                    pulumi.ResourceOptions(parent=self, depends_on=list(needs), deleted_with=source.cache),
+                )
+            )
         if declared.replication:
             needs.extend(declare_replication(self._survey, guards, needs, self._child))
         evidence = self._evidence(needs) if declared.evidence else None

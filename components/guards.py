@@ -8,6 +8,7 @@ They run in previews too, and they are the only gate that `pulumi up --target`, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import pulumi
 
@@ -19,6 +20,8 @@ from redismove.steps.link import wait_until_unlinked
 from redismove.steps.survey import Survey
 
 Look = Callable[[], Survey]
+_BUSY: Final = ("Conflict", "busy processing", "AnotherOperationInProgress")
+_MOST_TRIES: Final = 20
 
 
 class DeletionRefused(RedismoveError):
@@ -36,17 +39,43 @@ class Guards:
 
     def __init__(self, look: Look) -> None:
         self._look = look
+        self._tries: dict[str, int] = {}
         in_preview_too = pulumi.ResourceHookOptions(on_dry_run=True)
+        busy = pulumi.ErrorHook("redismove-wait-while-busy", self._wait_while_busy)
         self.link = pulumi.ResourceHookBinding(
             before_delete=[pulumi.ResourceHook("redismove-link-before-delete", self._link, in_preview_too)],
             after_delete=[pulumi.ResourceHook("redismove-link-after-delete", self._link_gone)],
+            on_error=[busy],
         )
         self.source = pulumi.ResourceHookBinding(
-            before_delete=[pulumi.ResourceHook("redismove-source-before-delete", self._source, in_preview_too)]
+            before_delete=[pulumi.ResourceHook("redismove-source-before-delete", self._source, in_preview_too)],
+            on_error=[busy],
         )
         self.target = pulumi.ResourceHookBinding(
-            before_delete=[pulumi.ResourceHook("redismove-target-before-delete", self._target, in_preview_too)]
+            before_delete=[pulumi.ResourceHook("redismove-target-before-delete", self._target, in_preview_too)],
+            on_error=[busy],
         )
+
+    def _wait_while_busy(self, args: pulumi.ErrorHookArgs) -> bool:
+        """
+        Try an operation again that Azure refused because another one runs on the cache.
+
+        Azure runs one management operation at a time a cache, and the azure-native provider gives up at the first
+        refusal. Looking waits until both caches are settled.
+        """
+        latest = args.errors[0] if args.errors else ""
+        if "retiring" in latest:
+            pulumi.log.error(
+                f"{args.name}: Azure refuses to make a cache of this kind here, as the product retires; nothing has "
+                "changed; name a target that exists already, or move to Azure Managed Redis [RM-T15]"
+            )
+            return False
+        tries = self._tries.get(args.urn, 0)
+        if not any(word in latest for word in _BUSY) or tries >= _MOST_TRIES:
+            return False
+        self._tries[args.urn] = tries + 1
+        self._look()
+        return True
 
     def _link(self, args: pulumi.ResourceHookArgs) -> None:
         survey = self._look()

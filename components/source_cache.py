@@ -41,6 +41,7 @@ class SourceCache(pulumi.ComponentResource):
                 protect=declared.source_protected,
                 retain_on_delete=declared.source_retained,
                 hooks=hooks,
+                additional_secret_outputs=["accessKeys"],
             ),
         )
         self.register_outputs({"id": self.cache.id})

@@ -50,6 +50,7 @@ class TargetCache(pulumi.ComponentResource):
                 retain_on_delete=foreign,
                 protect=declared.target_protected,
                 hooks=hooks,
+                additional_secret_outputs=["accessKeys"],
                 custom_timeouts=pulumi.CustomTimeouts(create="2h", update="2h", delete="2h"),
             ),
         )

@@ -11,7 +11,14 @@ from typing import Any, Literal
 from redismove.azure.caches import CacheId, Caches, same
 from redismove.azure.errors import AzureError
 from redismove.azure.session import Session
-from redismove.dataplane.cutover import CutoverEvent, CutoverLimits, CutoverReport, cut_over, finish_fence
+from redismove.dataplane.cutover import (
+    CutoverEvent,
+    CutoverLimits,
+    CutoverReport,
+    cut_over,
+    finish_fence,
+    take_back_hold,
+)
 from redismove.endpoint import EndpointEntry, EndpointMissing, FileEndpointStore
 from redismove.facts import CacheFacts, CutoverFacts, to_dict
 from redismove.steps.access import AccessKeys, Tell, address
@@ -68,7 +75,8 @@ def publish(asked: Cutover, *, tell: Tell) -> dict[str, Any]:
     document = store.put(_entry(_live(caches, asked.source_id), "source"))
     if document.state == "hold":
         tell("taking back the hold of a cut-over that was ended before it switched")
-        document = store.open()
+        take_back_hold(address(caches, _live(caches, asked.source_id)), endpoint=store)
+        document = store.read()
     return _shown(document.entry)
 
 

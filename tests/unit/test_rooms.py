@@ -47,7 +47,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "redismove/cli": ({"redismove", "localazure"}, {"typer", "click", "rich", "pulumi", "azure", "redis"}),
     "localazure": (
         {"localazure"},
-        {"starlette", "uvicorn", "cryptography", "pulumi", "grpc", "google", "redis", "hiredis", "requests", "urllib3"},
+        {
+            *("starlette", "uvicorn", "cryptography", "certifi", "pydantic", "redis", "hiredis", "azure"),
+            *("pulumi", "grpc", "google", "requests", "urllib3"),
+        },
     ),
 }
 
