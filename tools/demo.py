@@ -1,5 +1,5 @@
 """
-A whole move on this machine: a local Azure, a cache with data, an application that writes, and every stage by `pulumi up`.
+A whole move on this machine: a local Azure, a cache, an application that writes, every stage by `pulumi up`.
 
     python tools/demo.py [--method geo-replication] [--shards 3] [--keys 50000]
 
@@ -138,9 +138,9 @@ def configure(demo: Demo) -> None:
 
 def start_application(demo: Demo) -> subprocess.Popen[str]:
     """Start the application; it reads the Endpoint, which points at the source from the beginning."""
-    from redismove.endpoint import EndpointEntry, FileEndpointStore
     from redismove.azure.caches import Caches
     from redismove.azure.session import Session
+    from redismove.endpoint import EndpointEntry, FileEndpointStore
 
     os.environ.update(demo.environment)
     session = Session.from_environment()

@@ -99,7 +99,8 @@ class Caches:
         """Return every Azure Cache for Redis of the session's subscription, without firewall rules and policies."""
         with self._told("listing the caches of the subscription"):
             return [
-                _facts(cache, CacheId.parse(cache.id), {}) for cache in self._session.redis.redis.list_by_subscription()
+                _facts(cache, CacheId.parse(cache.id or ""), {})
+                for cache in self._session.redis.redis.list_by_subscription()
             ]
 
     def state(self, cache_id: str) -> str:

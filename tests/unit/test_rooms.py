@@ -11,7 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 _OURS = {"redismove", "components", "policies", "localazure"}
 
-# Room: what of ours and of others it may import. Standard library always. "redismove.dataplane" covers what is below it.
+# Room: what of ours and of others it may import; the standard library always. A name covers what is below it.
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "__main__.py": ({"components", "redismove.settings", "redismove.errors"}, {"pulumi"}),
     "components": ({"components", "redismove"}, {"pulumi", "pulumi_azure_native"}),
