@@ -8,12 +8,15 @@ Writing to two caches: the client for applications that move by method `dual-wri
 See docs/howto/dual-write.md for what is guaranteed, and `carrying` for how.
 """
 
+from redismove.dual_write.aio import AsyncDualWritePipeline, AsyncDualWriteRedis
 from redismove.dual_write.client import DualWritePipeline, DualWriteRedis
 from redismove.dual_write.errors import CommandRefused, DualWriteError, IterationLost, SecondWriteFailed
 from redismove.dual_write.settings import DualWriteSettings, SettingInvalid
 from redismove.dual_write.statistics import DualWriteStats
 
 __all__ = [
+    "AsyncDualWritePipeline",
+    "AsyncDualWriteRedis",
     "CommandRefused",
     "DualWriteError",
     "DualWritePipeline",
