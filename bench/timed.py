@@ -27,15 +27,19 @@ def main() -> None:
     source, target = (Server.open(ServerAddress.from_url(url)) for url in (source_url, target_url))
     if command == "copy":
         limits = Limits(keys_per_s=float(sys.argv[4])) if len(sys.argv) > 4 else Limits()
-        keys = copy(source, target, limits=limits).copied
+        done = copy(source, target, limits=limits)
+        keys, moving_s = done.copied, done.moving_s
     else:
         report = verify(source, target)
         if not report.equal:
             raise SystemExit(json.dumps(report.to_json()))
         keys = report.counts["compared"]
+        moving_s = report.duration_s
     seconds = time.perf_counter() - begun
     memory_mb = _most_memory_mb()
-    sys.stdout.write(json.dumps({"keys": keys, "seconds": seconds, "memory_mb": memory_mb}) + "\n")
+    sys.stdout.write(
+        json.dumps({"keys": keys, "seconds": seconds, "moving_s": moving_s, "memory_mb": memory_mb}) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from redismove.dataplane.typed import write_commands
 
 BATCH_BYTES = 8 << 20
 """Aim for so many bytes of values in memory at once."""
-BATCH_KEYS = 512
+BATCH_KEYS = 4096
 SMALLEST_BATCH_KEYS = 8
 BIG_VALUE_BYTES = 32 << 20
 """Values that MEMORY USAGE puts above this are carried in parts."""
@@ -84,6 +84,11 @@ class Carrier:
         self.big: set[tuple[int, bytes]] = set()
         self.skew_ms = clock_skew_ms(source, target)
         self._batch_keys = 64
+
+    def expect(self, mean_bytes: float) -> None:
+        """Begin with batches for values of this size instead of feeling the way."""
+        if mean_bytes > 0:
+            self._batch_keys = max(SMALLEST_BATCH_KEYS, min(BATCH_KEYS, int(BATCH_BYTES / (mean_bytes + 64))))
 
     def carry(self, database: int, keys: Iterable[bytes], *, probe: bool = False) -> CarryReport:
         """

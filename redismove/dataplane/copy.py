@@ -40,6 +40,7 @@ from redismove.dataplane.pump import (
     library,
     lines_to,
     mean_value_bytes,
+    open_together,
     round_trip_s,
 )
 from redismove.dataplane.throttle import GUARD_EVERY_S, Limits, SourceGuard, Throttle, judge
@@ -47,7 +48,8 @@ from redismove.dataplane.throttle import GUARD_EVERY_S, Limits, SourceGuard, Thr
 Engine = Literal["auto", "native", "python"]
 _CHECKPOINT_EVERY_S = 1.0
 _PROGRESS_EVERY_S = 0.2
-_THROTTLED_TICK_S = 0.002
+_LOOK_EVERY_S = 0.05
+_THROTTLED_TICK_S = 0.001
 _RECOVER_WITHIN_S = 60.0
 """A cluster that fails over gets this long to come back."""
 _LONG_LINE_S = 0.02
@@ -95,6 +97,7 @@ class CopyReport:
         gone: were deleted or expired before they were read.
         unsettled: keys in parts that kept changing: (database, key); carry them again.
         payload_bytes: of values read.
+        duration_s, moving_s: all of it, and without what comes before the first key (logins, clocks, topology).
         resumed: it went on from a checkpoint; the numbers are of this run alone.
         engine: `native` or `python`.
     """
@@ -106,6 +109,7 @@ class CopyReport:
     gone: int = 0
     payload_bytes: int = 0
     duration_s: float = 0.0
+    moving_s: float = 0.0
     databases: dict[int, int] = field(default_factory=dict)
     unsettled: list[tuple[int, bytes]] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -243,6 +247,7 @@ class _Run:
         self._live = (0, 0, 0)  # scanned, copied, bytes of the pass that is running
         self.mean_bytes = mean_value_bytes(source)
         self.values_are_big = self.mean_bytes > 65_536
+        self.carrier.expect(self.mean_bytes)
 
     def close(self) -> None:
         if self.guard is not None:
@@ -342,6 +347,7 @@ class _Run:
     # -- the Python path ----------------------------------------------------------------------------------------
 
     def _python_part(self, node: Node, database: int, row: dict[str, Any]) -> None:
+        begun = time.monotonic()
         with self.source.new_connection(node, database) as scanner:
             while True:
                 cursor, keys = scanner.call("SCAN", row["cursor"], "COUNT", 1000)
@@ -353,6 +359,7 @@ class _Run:
                 self.save()
                 self._tick(node, 0)
                 if cursor == b"0":
+                    self.report.moving_s += time.monotonic() - begun
                     return
 
     def _paced(self, keys: list[bytes]) -> Iterator[list[bytes]]:
@@ -395,7 +402,7 @@ class _Run:
         readers: list[Connection] = []
         pump: Pump | None = None
         try:
-            readers += [self.source.new_connection(node, database) for _ in range(2)]
+            readers += open_together(self.source, [node, node], database)
             pump = Pump(
                 MODE_COPY,
                 readers[0],
@@ -410,7 +417,9 @@ class _Run:
             pump.settings(skew_ms=self.carrier.skew_ms, database=database, mean_bytes=self.mean_bytes)
             if self.carrier.by_type:
                 pump.divert()
+            begun = time.monotonic()
             self._drive(pump, node, database, row, windows)
+            self.report.moving_s += time.monotonic() - begun
         finally:
             if pump is not None:
                 self._live = (0, 0, 0)
@@ -428,16 +437,22 @@ class _Run:
         def on_rare(rares: list[Rare]) -> None:
             self._rare(pump, database, rares)
 
+        looked_at = 0.0
+
         def on_tick() -> float:
-            self._live = (stats.scanned, stats.restored, stats.payload_bytes)
-            self._tick(node, stats.issued * 2)
-            row["cursor"] = pump.safe_cursor
-            self.save()
+            nonlocal looked_at
+            now = time.monotonic()
+            if now - looked_at > _LOOK_EVERY_S:
+                looked_at = now
+                self._live = (stats.scanned, stats.restored, stats.payload_bytes)
+                self._tick(node, stats.issued * 2)
+                row["cursor"] = pump.safe_cursor
+                self.save()
             rate = self.throttle.rate(stats.mean_bytes)
             if rate is None:
                 pump.set_budget(-1)
                 pump.set_scan_count(windows.scan_count)
-                return 0.05
+                return _LOOK_EVERY_S
             unused = max(0, pump.budget_left)
             pump.set_budget(self.throttle.allowance(stats.mean_bytes, unused))
             # A SCAN of many keys is felt by others as well.
@@ -483,7 +498,7 @@ class _Run:
 
     def _tick(self, node: Node, own_commands: int) -> None:
         now = time.monotonic()
-        if now - self._guarded_at > GUARD_EVERY_S:
+        if now - self._guarded_at > GUARD_EVERY_S / 4:
             self._guarded_at = now
             if self.limits.refresh():
                 self.notice(
@@ -498,7 +513,7 @@ class _Run:
             self.guard = SourceGuard(self.source, node)
             self._guarded_node = str(node)
         self.guard.own_commands = own_commands or 3 * self.report.scanned
-        reading = self.guard.read()
+        reading = self.guard.take()
         if reading is None:
             return
         reason = judge(reading, self.limits)

@@ -75,7 +75,7 @@ typedef struct {
     uint64_t sum_low, sum_high;
     double mean_bytes;
     int64_t failed; /* protocol violation */
-    int64_t get_mode;
+    int64_t get_mode, urgent;
     char safe_cursor[24];
 } stats;
 
@@ -98,7 +98,7 @@ typedef struct {
     int64_t scan_count, max_in_flight, max_bytes, max_target_in_flight, max_target_unsent, big_bytes;
     int64_t budget; /* keys that may still be issued; negative: no limit */
     int64_t skew_ms, tolerance_ms;
-    int divert, stopping, hash_by_dump;
+    int divert, stopping, hash_by_dump, mean_given;
     void *seen; /* COMPARE adds keys to it, EXISTS asks it instead of the other server */
     int database;
     uint64_t recent_strings;
@@ -368,6 +368,7 @@ static void put_on_list(pump *p, entry *e, int why, const char *text, size_t tex
     r->text[text_size] = 0;
     e->flags |= F_LISTED;
     p->s.listed++;
+    if (why == WHY_ERROR || why == WHY_DIVERTED) p->s.urgent = 1;
 }
 
 /* ---- reading payloads: the same canonical digest as payload.py ---- */
@@ -1086,7 +1087,8 @@ void rm_work(pump *p) {
         if (p->mode == MODE_EXISTS) reading = (int64_t)(p->next - p->head);
         int64_t allowed = p->max_bytes / mean;
         if (allowed > p->max_in_flight) allowed = p->max_in_flight;
-        if (allowed > 64 + 2 * p->s.done) allowed = 64 + 2 * p->s.done;
+        /* Without a mean to begin with, the first values tell how many may be on their way. */
+        if (!p->mean_given && allowed > 64 + 2 * p->s.done) allowed = 64 + 2 * p->s.done;
         if (allowed < 8) allowed = 8;
         int64_t room = allowed - reading;
         if (p->mode == MODE_COPY && !p->divert) {
@@ -1517,7 +1519,7 @@ void rm_compare_with(pump *p, int64_t skew_ms, int64_t tolerance_ms, int databas
     p->side0.mget = mget0;
     p->side1[0].mget = mget1 && p->line_count == 1;
 }
-void rm_mean_bytes(pump *p, double bytes) { p->s.mean_bytes = bytes; }
+void rm_mean_bytes(pump *p, double bytes) { p->s.mean_bytes = bytes; p->mean_given = bytes > 0; }
 void rm_use_seen(pump *p, seen *s) { p->seen = s; }
 void rm_scan_count(pump *p, int64_t count) { p->scan_count = count; }
 void rm_budget(pump *p, int64_t keys) { p->budget = keys; }
@@ -1550,7 +1552,7 @@ void rm_received(pump *p, int no, size_t size) {
 }
 int rm_due(pump *p, int no) { line *l = line_at(p, no); return l->expects.head != l->expects.tail || l->skip; }
 int rm_next_rare(pump *p, uint8_t **key, uint32_t *size, int *why, uint64_t *batch_no, char **text) {
-    if (p->list_head == p->list_tail) { p->list_head = p->list_tail = 0; return 0; }
+    if (p->list_head == p->list_tail) { p->list_head = p->list_tail = 0; p->s.urgent = 0; return 0; }
     rare *r = &p->list[p->list_head++];
     *key = r->key; *size = r->key_size; *why = r->why; *batch_no = r->batch_no; *text = r->text;
     return 1;

@@ -19,17 +19,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from redismove.dataplane.connect import Connection, Server
+from redismove.dataplane.connect import Connection, Node, Server
 from redismove.dataplane.errors import DataPlaneError, ProtocolViolation
 
 MODE_COPY, MODE_COMPARE, MODE_EXISTS = 0, 1, 2
 WHY_GONE, WHY_ERROR, WHY_BIG, WHY_EXPIRY, WHY_SUSPECT, WHY_DIVERTED, WHY_MISSING = range(1, 8)
 NATIVE_VARIABLE = "REDISMOVE_NATIVE"
 _RECEIVE_BYTES = 1 << 19
+_RARE_AT_ONCE = 5000
 _SOURCE = Path(__file__).with_name("pump.c")
 _U8P = ctypes.POINTER(ctypes.c_uint8)
 
@@ -49,6 +51,7 @@ class _Stats(ctypes.Structure):
         ("mean_bytes", ctypes.c_double),
         ("failed", ctypes.c_int64),
         ("get_mode", ctypes.c_int64),
+        ("urgent", ctypes.c_int64),
         ("safe_cursor", ctypes.c_char * 24),
     ]
 
@@ -371,7 +374,9 @@ class Pump:
             for no, connection in self.lines:
                 if self._flush(no, connection):
                     moved_at = time.monotonic()
-            if stats.list_length:
+            # Each look at rare keys costs round trips in which nothing else moves: thousands at once, or at the end.
+            idle = stats.scan_finished and not stats.in_flight and not stats.queued
+            if stats.list_length and (stats.urgent or idle or stats.list_length >= _RARE_AT_ONCE):
                 on_rare(self.rare())
                 moved_at = time.monotonic()
                 lib.rm_work(pump)
@@ -433,14 +438,7 @@ def lines_to(server: Server, database: int, *, fan: int = 1) -> tuple[list[Conne
 
     The caller closes them. Slots that nobody serves are given to the first node, which answers with an error.
     """
-    connections: list[Connection] = []
-    try:
-        for node in server.nodes:
-            connections += [server.new_connection(node, database) for _ in range(fan)]
-    except BaseException:
-        for connection in connections:
-            connection.close()
-        raise
+    connections = open_together(server, [node for node in server.nodes for _ in range(fan)], database)
     if len(server.nodes) == 1 and not server.clustered:
         return connections, [0] * 16384 if fan > 1 else None
     table = [0] * 16384
@@ -448,6 +446,25 @@ def lines_to(server: Server, database: int, *, fan: int = 1) -> tuple[list[Conne
         for first, last in node.slots:
             table[first : last + 1] = [number] * (last - first + 1)
     return connections, table
+
+
+def open_together(server: Server, nodes: Sequence[Node], database: int) -> list[Connection]:
+    """New connections to all of these nodes, opened at the same time; the caller closes them."""
+    if len(nodes) == 1:
+        return [server.new_connection(nodes[0], database)]
+    opened: list[Connection] = []
+    failure: Exception | None = None
+    with ThreadPoolExecutor(max_workers=min(16, len(nodes) or 1)) as pool:
+        for future in [pool.submit(server.new_connection, node, database) for node in nodes]:
+            try:
+                opened.append(future.result())
+            except DataPlaneError as error:
+                failure = error
+    if failure is not None:
+        for connection in opened:
+            connection.close()
+        raise failure
+    return opened
 
 
 def mean_value_bytes(server: Server) -> float:
@@ -460,11 +477,8 @@ def mean_value_bytes(server: Server) -> float:
 
 
 def round_trip_s(server: Server) -> float:
-    """The quickest of some PINGs."""
-    connection = server.connection()
-    best = 60.0
-    for _ in range(5):
-        begun = time.monotonic()
-        connection.call("PING")
-        best = min(best, time.monotonic() - begun)
-    return best
+    """The round trip to a server, measured unless it is known."""
+    if server.round_trip_s is None:
+        server.clock()
+    assert server.round_trip_s is not None
+    return server.round_trip_s

@@ -8,11 +8,12 @@ number of keys.
 from __future__ import annotations
 
 import json
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from redismove.dataplane.connect import Node, Server
+from redismove.dataplane.connect import Connection, Node, Server, parse_info
 from redismove.dataplane.errors import DataPlaneError
 
 GUARD_EVERY_S = 1.0
@@ -113,34 +114,41 @@ def judge(reading: SourceReading, limits: Limits) -> str | None:
 
 
 class SourceGuard:
-    """Measures one primary on a connection of its own."""
+    """Measures one primary every second, in a thread and on a connection of its own: the copy never waits for it."""
 
     def __init__(self, source: Server, node: Node) -> None:
-        self._connection = source.new_connection(node)
-        self._base_ms = min(self._ping_ms() for _ in range(5))
+        self._source, self._node = source, node
+        self._stop = threading.Event()
+        self._fresh: SourceReading | None = None
         self._last: tuple[float, float, int, int] | None = None
-        self.own_commands = 0
         self._own_before = 0
+        self.own_commands = 0
+        """To be kept up to date by the copier: what is above it was sent by others."""
+        self._thread = threading.Thread(target=self._run, name=f"guard {node}", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """End its connection."""
-        self._connection.close()
+        """End the thread and its connection."""
+        self._stop.set()
+        self._thread.join(5)
 
-    def _ping_ms(self) -> float:
-        begun = time.monotonic()
-        self._connection.call("PING")
-        return (time.monotonic() - begun) * 1000
+    def take(self) -> SourceReading | None:
+        """The newest reading, once; None when there is no new one."""
+        fresh, self._fresh = self._fresh, None
+        return fresh
 
-    def read(self) -> SourceReading | None:
-        """
-        Measure; None the first time (rates need two readings).
+    def _run(self) -> None:
+        try:
+            with self._source.new_connection(self._node) as connection:
+                base_ms = min(_ping_ms(connection) for _ in range(3))
+                while not self._stop.wait(GUARD_EVERY_S):
+                    self._fresh = self._read(connection, base_ms)
+        except DataPlaneError:
+            return  # the copy notices by itself when its source is gone
 
-        `own_commands` is to be kept up to date by the copier: what is above it was sent by others.
-        """
-        from redismove.dataplane.connect import parse_info
-
-        latency_ms = max(0.0, self._ping_ms() - self._base_ms)
-        info = parse_info(self._connection.call("INFO"))
+    def _read(self, connection: Connection, base_ms: float) -> SourceReading | None:
+        latency_ms = max(0.0, _ping_ms(connection) - base_ms)
+        info = parse_info(connection.call("INFO"))
         now = time.monotonic()
         cpu_s = float(info.get("used_cpu_user", 0)) + float(info.get("used_cpu_sys", 0))
         commands = int(info.get("total_commands_processed", 0))
@@ -149,7 +157,7 @@ class SourceGuard:
         last, self._last = self._last, (now, cpu_s, commands, evicted)
         own, self._own_before = self.own_commands - self._own_before, self.own_commands
         if last is None:
-            return None
+            return None  # rates need two readings
         seconds = max(now - last[0], 1e-3)
         return SourceReading(
             latency_ms=latency_ms,
@@ -158,6 +166,12 @@ class SourceGuard:
             memory_share=int(info.get("used_memory", 0)) / limit_bytes if limit_bytes else 0.0,
             evicted=evicted - last[3],
         )
+
+
+def _ping_ms(connection: Connection) -> float:
+    begun = time.monotonic()
+    connection.call("PING")
+    return (time.monotonic() - begun) * 1000
 
 
 class Throttle:
