@@ -613,8 +613,9 @@ class Carrying:
         _check(side, reply)
         if isinstance(reply, Exception):
             raise SideFailed(side, str(reply))
-        sweep.cursor, keys = reply
+        cursor, keys = reply
         began = self._clock()
+        complete = True
         if keys:
             if side is Side.FIRST:
                 here, there = (
@@ -624,10 +625,14 @@ class Carrying:
                 behind = [key for key in keys if not self._same(here[key], there[key])]
             else:
                 behind = yield from self._gone_from_first(keys)
-            self.pending.counters.swept += len(behind)
-            self.pending.mark(behind)
-        if sweep.cursor == b"0":
-            sweep.todo.popleft()
+            room = max(0, self.settings.max_pending_keys - len(self.pending))
+            self.pending.counters.swept += len(behind[:room])
+            self.pending.mark(behind[:room])
+            complete = len(behind) <= room  # else the same page once more, when there is room again
+        if complete:
+            sweep.cursor = cursor
+            if cursor == b"0":
+                sweep.todo.popleft()
         self._not_before = max(self._not_before, self._clock() + (self._clock() - began))
 
     def _digests(self, side: Side, keys: list[bytes]) -> Work:

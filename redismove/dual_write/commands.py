@@ -125,7 +125,7 @@ def _option(operands: Operands, *names: str) -> list[Any]:
 ONE_CACHE: Final = "it is about one server and not about its keys; send it to that cache by a client of its own"
 ONE_CONNECTION: Final = "it changes one connection, and no connection spans two caches; give it as the client's option"
 IN_A_PIPELINE: Final = "use pipeline(), transaction() and their methods"
-IN_A_PUBSUB: Final = "use pubsub()"
+IN_A_PUBSUB: Final = "use pubsub() and its methods"
 OTHER_DATABASE: Final = "it reaches another database than this client's; use a client for each database"
 FLUSHES: Final = "it would empty a cache; say allow_flush=True in the settings if FLUSHDB is meant"
 FLUSHES_ALL: Final = "it reaches databases that this client is not made for; use FLUSHDB with allow_flush=True"
