@@ -93,11 +93,20 @@ class CacheMove(pulumi.ComponentResource):
                     pulumi.ResourceOptions(parent=self, depends_on=list(needs), deleted_with=source.cache),
                 )
             )
-        if declared.replication:
+        # What a state has lost is not made again once applications use the target: it would be written over.
+        if declared.replication and (not self._target_in_use or move.carried is not None):
             needs.extend(declare_replication(self._survey, guards, needs, self._child))
-        evidence = self._evidence(needs) if declared.evidence else None
+        evidence = None
+        if declared.evidence and (not self._target_in_use or move.evidence is not None):
+            evidence = self._evidence(needs)
         endpoint = self._endpoint(declared, [*needs, *([evidence] if evidence else [])])
         self.outputs = self._outputs(endpoint, evidence)
+
+    @property
+    def _target_in_use(self) -> bool:
+        """Whether applications are sent to the target now."""
+        endpoint = self.move.endpoint
+        return endpoint is not None and same(endpoint.resource_id, self.move.target_id)
 
     def _target_still_protected(self) -> bool:
         """
@@ -117,6 +126,7 @@ class CacheMove(pulumi.ComponentResource):
             method=move.method,
             depth=settings.verify_depth,
             allow_marker_key=settings.allow_marker_key,
+            endpoint_file=self._survey.endpoint_document,
             requested_at_s=self._requested("evidence", again=_needs_new_evidence(self._survey)),
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(needs)),
         )
@@ -131,8 +141,8 @@ class CacheMove(pulumi.ComponentResource):
             "endpoint",
             active=declared.endpoint,
             source_id=move.source_id,
-            target_id=move.target_id if declared.target else "",
-            file=str(_relative(self._survey.endpoint_file, self._survey.project_folder)),
+            target_id=move.target_id if declared.target or self._target_still_protected() else "",
+            file=self._survey.endpoint_document,
             carry=move.method != stages.NEW_CACHE,
             limit_s=settings.cutover.limit_seconds,
             hold_ms=settings.cutover.hold_milliseconds,
@@ -181,6 +191,8 @@ def _needs_new_evidence(found: Survey) -> bool:
     move: Any = found.move
     if move.stage != stages.VERIFY:
         return False
+    if move.endpoint is not None and not same(move.endpoint.resource_id, move.source_id):
+        return False  # on the way back the cut-over comes first: nothing is carried over a cache that is in use
     evidence: EvidenceFacts | None = move.evidence
     if evidence is None or evidence.differences or evidence.method != move.method:
         return True
@@ -188,12 +200,9 @@ def _needs_new_evidence(found: Survey) -> bool:
         return True
     if move.link is not None and move.method == stages.GEO_REPLICATION and not move.link.exists:
         return True  # the link is made again in this update, and fills the target anew
+    if evidence.made_at_s < move.stage_since_s:
+        return True  # it is of an earlier verify; the target may have been filled anew since
     return bool(move.now_s - evidence.made_at_s > move.limits.evidence_max_age_hours * 3600)
-
-
-def _relative(path: Path, folder: Path) -> Path:
-    """Keep a path below the project relative, so that the state says the same on every machine."""
-    return path.relative_to(folder) if path.is_relative_to(folder) else path
 
 
 def _brief(cache_id: str, location: str) -> dict[str, str] | None:

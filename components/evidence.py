@@ -27,6 +27,7 @@ class EvidenceProvider(Provider):
             method=news["method"],
             depth=news["depth"],
             allow_marker_key=bool(news["allowMarkerKey"]),
+            endpoint_file=news["endpointFile"],
             tell=told,
         )
         return {"evidence": to_dict(found)}
@@ -50,6 +51,7 @@ class Evidence(Resource, name="Evidence", module="redismove"):
         method: str,
         depth: str,
         allow_marker_key: bool,
+        endpoint_file: str,
         requested_at_s: float,
         opts: pulumi.ResourceOptions,
     ) -> None:
@@ -64,6 +66,7 @@ class Evidence(Resource, name="Evidence", module="redismove"):
                 "method": method,
                 "depth": depth,
                 "allowMarkerKey": allow_marker_key,
+                "endpointFile": endpoint_file,
                 "requestedAt": requested_at_s,
                 "evidence": None,
             },

@@ -121,7 +121,7 @@ class Guards:
             raise DeletionRefused(
                 f"target {args.id}: found applications sent to it, allowed only a cache that nobody uses; cut over "
                 "to the source "
-                "first: go back one stage before cutover [RM-L01]"
+                "first: go back one stage before cutover [RM-L13]"
             )
         if stages.declaration(move.method, move.stage).target:
             raise DeletionRefused(

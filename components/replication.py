@@ -44,6 +44,7 @@ def _copy(
         survey.move.source_id,
         survey.move.target_id,
         checkpoint=f".redismove/copy-{survey.move.stack}.json",
+        endpoint_file=survey.endpoint_document,
         keys_per_s=copy.keys_per_second,
         mb_per_s=copy.megabytes_per_second,
         opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=list(needs))),

@@ -37,11 +37,9 @@ _COMPARED: Final = (
     "minimum_tls_version",
     "public_network_access",
     "access_keys_disabled",
-    "firewall_rules",
-    "patch_schedule",
-    "access_policies",
-    "access_policy_assignments",
 )
+_CONTAINED: Final = ("firewall_rules", "patch_schedule", "access_policies", "access_policy_assignments")
+"""Of these the target must have all that the source has, and may have more: clients of the new region, say."""
 
 
 def made_by(cache: CacheFacts | None, move_id: str) -> bool:
@@ -144,6 +142,7 @@ def not_carried(source: CacheFacts) -> tuple[str, ...]:
 def settings_that_differ(source: CacheFacts, target: CacheFacts) -> tuple[str, ...]:
     """Name the settings of *target* that are not the source's, among those that are to be carried."""
     differ = [name for name in _COMPARED if getattr(source, name) != getattr(target, name)]
+    differ += [name for name in _CONTAINED if not set(getattr(source, name)) <= set(getattr(target, name))]
     carried = set(source.redis_configuration) - set(
         _NOT_CARRIED_CONFIGURATION + _PERSISTENCE_CONFIGURATION + REPORTED_ONLY
     )

@@ -16,6 +16,7 @@ from redismove.dataplane.copy import CopyProgress, copy
 from redismove.dataplane.throttle import Limits
 from redismove.facts import CarriedFacts
 from redismove.steps.access import Tell, address
+from redismove.steps.in_use import refuse_if_in_use
 
 _TELL_EVERY_S: Final = 5.0
 
@@ -25,6 +26,7 @@ def bulk_copy(
     target_id: str,
     *,
     checkpoint: str,
+    endpoint_file: str,
     keys_per_s: float | None,
     mb_per_s: float | None,
     tell: Tell,
@@ -42,6 +44,7 @@ def bulk_copy(
     """
     if same(source_id, target_id):
         raise AzureError(f"target {target_id}: found the source itself, allowed another cache; nothing was copied")
+    refuse_if_in_use(endpoint_file, target_id)
     caches = Caches(Session.from_environment(CacheId.parse(source_id).subscription_id))
     source, target = caches.read(source_id), caches.read(target_id)
     if source is None or target is None:

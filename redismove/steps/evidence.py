@@ -16,6 +16,7 @@ from redismove.dataplane.connect import Node, Server
 from redismove.dataplane.verify import Depth, Difference, Progress, verify
 from redismove.facts import CacheFacts, EvidenceFacts
 from redismove.steps.access import Tell, address
+from redismove.steps.in_use import refuse_if_in_use
 from redismove.steps.keep_up import keeping_up
 
 NO_OFFSETS: Final = -1
@@ -27,7 +28,14 @@ _TELL_EVERY_S: Final = 5.0
 
 
 def compare(
-    source_id: str, target_id: str, *, method: str, depth: Depth, allow_marker_key: bool, tell: Tell
+    source_id: str,
+    target_id: str,
+    *,
+    method: str,
+    depth: Depth,
+    allow_marker_key: bool,
+    endpoint_file: str,
+    tell: Tell,
 ) -> EvidenceFacts:
     """
     Compare source and target, both ways, and return the evidence.
@@ -42,9 +50,11 @@ def compare(
     Raises:
         RedismoveError: one of them cannot be asked.
     """
+    linked = method == stages.GEO_REPLICATION
+    if not linked:
+        refuse_if_in_use(endpoint_file, target_id)
     caches = Caches(Session.from_environment(CacheId.parse(source_id).subscription_id))
     source, there = _both(caches, source_id, target_id)
-    linked = method == stages.GEO_REPLICATION
     link_state = caches.link(source_id, target_id).provisioning_state if linked else ""
     with Server.open(address(caches, source)) as here, Server.open(address(caches, there)) as far:
         _refuse_one_server(here, far)

@@ -69,6 +69,12 @@ class Survey:
     endpoint_file: Path
     project_folder: Path
 
+    @property
+    def endpoint_document(self) -> str:
+        """The Endpoint document; relative where it lies below the project, so that the state says the same anywhere."""
+        file, folder = self.endpoint_file, self.project_folder
+        return str(file.relative_to(folder) if file.is_relative_to(folder) else file)
+
 
 _GATE: Final = "pulumi-python:dynamic/redismove:StageGate"
 _EVIDENCE: Final = "pulumi-python:dynamic/redismove:Evidence"

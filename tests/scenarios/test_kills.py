@@ -1,7 +1,7 @@
 """
 A move that is killed at random moments goes on, and no acknowledged write is lost.
 
-REDISMOVE_KILLS says how many kills a run makes (8 by default; 60 before a release), REDISMOVE_SEED repeats a run.
+REDISMOVE_KILLS says how many kills a run makes (6 by default; 60 before a release), REDISMOVE_SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.support.stack import Result
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-KILLS = int(os.environ.get("REDISMOVE_KILLS", "8"))
+KILLS = int(os.environ.get("REDISMOVE_KILLS", "6"))
 SEED = int(os.environ.get("REDISMOVE_SEED", str(random.randrange(1_000_000))))
 KILLS_A_MOVE = 16
 _LONGEST_UPDATE_S = 6.0
