@@ -163,6 +163,7 @@ def start_application(demo: Demo) -> subprocess.Popen[str]:
         [
             *(sys.executable, str(REPOSITORY / "tools" / "workload.py"), "--endpoint", str(demo.endpoint_file)),
             *("--rate", str(demo.rate), "--mode", "ours", "--databases", "0,3"),
+            *(("--starts-empty",) if demo.method == "new-cache" else ()),
         ],
         cwd=REPOSITORY,
         env=demo.environment,
@@ -224,6 +225,11 @@ def summarise(demo: Demo, checked: dict[str, Any], cutover: dict[str, Any]) -> b
         "client errors": f"{checked['client_errors']}",
         "hold": f"{cutover.get('hold_ms', 0):.1f} ms",
         "gap that the application saw": ", ".join(f"{gap:.1f} ms" for gap in checked["gap_ms"]) or "none",
+        **(
+            {"keys left behind, as announced": f"{left:,} and the seeded ones"}
+            if (left := checked["left_behind"])
+            else {}
+        ),
         "keys compared": f"{demo.compared.get('keys', 0):,}",
         "differences": f"{different}",
         "seconds": ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in demo.seconds.items()),

@@ -372,8 +372,8 @@ def main(arguments: list[str]) -> int:
         every = random.Random(asked.seed).sample(every, min(asked.sample, len(every)))
     started = time.monotonic()
     run = _Run(asked.workers)
-    for number, (change, path) in enumerate(every, 1):
-        run.start(change, path)
+    for number, (change, place) in enumerate(every, 1):
+        run.start(change, place)
         if number % 100 == 0:
             print(f"{number} of {len(every)} tried, {len(run.missed)} not noticed", flush=True)
     run.finish()

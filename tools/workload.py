@@ -428,6 +428,8 @@ class _Worker(threading.Thread):
         self.side = 0
         self.database = number % len(workload.databases)
         self.failure: BaseException | None = None
+        self.left_behind = 0
+        self._cache: str | None = None
         self._sequence = 0
         self._connection: PlainConnection | None = None
         self._queue: list[list[bytes]] = []
@@ -606,6 +608,9 @@ class _Worker(threading.Thread):
         try:
             reply = _raw(command, client.execute_command(name, *rest))
         except ResponseError as error:
+            if self._found_empty(client):
+                self.expectation.unknown(command)  # it was chosen for what the old cache held
+                return
             if command[0] != b"RENAME":
                 raise
             reply = error
@@ -614,9 +619,23 @@ class _Worker(threading.Thread):
             return
         acked_ms = wall_ms()
         after = client.endpoint
+        if self._found_empty(client) and before.entry != after.entry:
+            self.expectation.unknown(command)
+            return
         # A command that began before a switch and ended after it may have been run by either side.
         side = self.workload.sides.number(after) if before.entry == after.entry else None
         self._acknowledge(command, reply, sent_ms, acked_ms, side)
+
+    def _found_empty(self, client: EndpointRedis) -> bool:
+        """Whether the cache changed to one that starts empty; what the old one held is then given up and counted."""
+        cache = client.endpoint.entry.resource_id
+        changed, self._cache = self._cache not in (None, cache), cache
+        if not (self.workload.starts_empty and changed):
+            return False
+        self.left_behind += len(self.expectation.keys)
+        self.expectation = Expectation()
+        self._queue.clear()
+        return True
 
 
 def _raw(command: Sequence[bytes], reply: Any) -> Any:
@@ -656,6 +675,7 @@ class Workload:
         prefix: str | None = None,
         seed: int = 0,
         log: IO[str] | None = None,
+        starts_empty: bool = False,
     ) -> None:
         self.watcher = EndpointWatcher(store)
         self.credentials = SharedCredentials(credentials)
@@ -666,6 +686,7 @@ class Workload:
         self.databases = tuple(databases)
         self.prefix = (prefix or f"app-{secrets.token_hex(3)}").encode()
         self.seed = seed
+        self.starts_empty = starts_empty
         self.stopping = threading.Event()
         self.sides = Sides()
         self.clients: list[EndpointRedis] = []
@@ -728,7 +749,8 @@ class Workload:
 
         Returns:
             acknowledged, lost, findings (the first few), client_errors, refused_logins, gap_ms (one per switch: last
-            acknowledgement of the old cache to the first of the new one), keys_checked, keys_not_checked, seconds.
+            acknowledgement of the old cache to the first of the new one), left_behind (keys that a cache which
+            starts empty does not have), keys_checked, keys_not_checked, seconds.
         """
         document = self.watcher.wait_until_open(30)
         findings: list[str] = []
@@ -751,6 +773,7 @@ class Workload:
             "findings": findings[:20],
             "refused_logins": sum(worker.refused_logins for worker in self._workers),
             "gap_ms": self.gaps_ms(),
+            "left_behind": sum(worker.left_behind for worker in self._workers),
             "keys_checked": checked,
             "keys_not_checked": skipped,
             "seconds": round(self._seconds, 3),
@@ -963,6 +986,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--progress-s", type=float, help="print the counts to standard error every so many seconds")
     parser.add_argument("--log", type=Path, help="write each acknowledged command here, one JSON object a line")
     parser.add_argument("--credentials", type=Path, help="JSON file with credentials; without it Azure is asked")
+    parser.add_argument(
+        "--starts-empty",
+        action="store_true",
+        help="the cache after a switch starts empty (method new-cache; mode ours)",
+    )
     options = parser.parse_args(arguments)
 
     ended = threading.Event()
@@ -981,6 +1009,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prefix=options.prefix,
             seed=options.seed,
             log=log,
+            starts_empty=options.starts_empty,
         )
         workload.start()
         print(json.dumps({"started": True, **workload.status()}), file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from redismove.cli import local, plan, resume, review, status
+from redismove.cli import copy, local, plan, resume, review, status, verify
 from redismove.errors import RedismoveError
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app.command("status")(status.status)
 app.command("plan")(plan.plan)
 app.command("resume")(resume.resume)
 app.command("review")(review.review)
+app.command("verify")(verify.verify)
+app.command("copy")(copy.copy)
 
 
 def main() -> NoReturn:

@@ -1,7 +1,8 @@
 """
 No order of stages, names, commands and meddling deletes or writes what it must not.
 
-REDISMOVE_SEQUENCES says how many are tried (1 by default; 100 before a release), REDISMOVE_SEED repeats a run.
+REDISMOVE_SEQUENCES says how many are tried (1 by default; 100 before a release), REDISMOVE_ACTIONS how long they are
+(9 by default), REDISMOVE_SEED repeats a run.
 The same gates without the engine are tried far more often in tests/unit/test_rules_gates.py.
 """
 
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 SEQUENCES = int(os.environ.get("REDISMOVE_SEQUENCES", "1"))
 SEED = int(os.environ.get("REDISMOVE_SEED", str(random.randrange(1_000_000))))
-ACTIONS = 9
+ACTIONS = int(os.environ.get("REDISMOVE_ACTIONS", "9"))
 
 
 @dataclass

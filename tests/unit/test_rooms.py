@@ -44,6 +44,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
+    "redismove/review": ({"redismove"}, {"tenacity", "yaml"}),
     "redismove/cli": ({"redismove", "localazure"}, {"typer", "click", "rich", "pulumi", "azure", "redis"}),
     "localazure": (
         {"localazure"},
