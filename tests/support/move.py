@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,7 +106,8 @@ class Move:
         with self.azure() as caches:
             cache = caches.settled(self.cache_id(name), timeout_s=60)
             assert cache is not None, f"there is no cache {name}"
-            return Server.open(address(caches, cache))
+            where = dataclasses.replace(address(caches, cache), ca_file=self.cloud.environment["SSL_CERT_FILE"])
+            return Server.open(where)
 
     def signature(self, name: str) -> str:
         """Return the signature of everything a cache holds; equal for equal data."""
