@@ -23,6 +23,9 @@ from localazure.arm.identity.models import REDIS_AUDIENCES, TOKEN_LIFETIME_S, Id
 from localazure.arm.resources import handlers as resource_handlers
 from localazure.arm.resources.errors import ResourceGroupNotFound, SubscriptionNotFound
 from localazure.arm.resources.models import GroupRecord
+from localazure.arm.storage import work as storage_work
+from localazure.arm.storage.models import AccountRecord
+from localazure.azurite_process import Azurite
 from localazure.errors import LocalAzureError
 from localazure.faults import PATH as FAULTS_PATH
 from localazure.faults import Fault, Faults
@@ -43,10 +46,12 @@ class Azure:
         self.world = load_world(home)
         self.identity = Identity(home)
         self.fleet = RedisFleet(home)
+        self.azurite = Azurite(home)
         self.forwarders = Forwarders()
         self.faults = Faults()
         self.operations = Operations(self)
         cache_work.register(self.operations)
+        storage_work.register(self.operations)
         resource_handlers.register(self.operations)
         self._watcher: asyncio.Task[None] | None = None
 
@@ -54,7 +59,9 @@ class Azure:
 
     async def start(self) -> None:
         """Bring everything back to what the state says, and carry on what was under way."""
-        await asyncio.gather(*(self._bring_up(cache) for cache in self.world.caches.values()))
+        await asyncio.gather(
+            self._bring_up_blobs(), *(self._bring_up(cache) for cache in list(self.world.caches.values()))
+        )
         self.operations.resume()
         self._watcher = asyncio.create_task(self._watch())
 
@@ -70,6 +77,22 @@ class Azure:
         except Exception:  # noqa: BLE001 - one cache that does not come up must not take the others with it
             self.log(traceback.format_exc())
 
+    async def _bring_up_blobs(self) -> None:
+        try:
+            await self.serve_blobs()
+        except LocalAzureError as error:
+            # An account's blobs are not there; everything else is.
+            self.log(str(error))
+
+    async def serve_blobs(self) -> None:
+        """
+        Make sure that Azurite runs with the accounts that there are.
+
+        Raises:
+            LocalAzureError: it does not come up.
+        """
+        await self.azurite.serve({name: account.keys for name, account in self.world.storage_accounts.items()})
+
     async def stop(self) -> None:
         """End everything, with the data on disk."""
         if self._watcher is not None:
@@ -77,13 +100,17 @@ class Azure:
             await asyncio.gather(self._watcher, return_exceptions=True)
         await self.operations.stop()
         await self.forwarders.close_all()
-        await asyncio.gather(*(self.fleet.stop(cache.redis) for cache in self.world.caches.values()))
+        await asyncio.gather(
+            self.azurite.stop(), *(self.fleet.stop(cache.redis) for cache in self.world.caches.values())
+        )
         self.save()
 
     async def _watch(self) -> None:
         """Restart redis-servers that ended, and apply changed switches."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
+            if self.world.storage_accounts and not self.azurite.runs:
+                await self._bring_up_blobs()
             for cache in list(self.world.caches.values()):
                 if cache.operation_id is not None or cache.provisioning_state == "Failed":
                     continue
@@ -219,10 +246,20 @@ class Azure:
         """Give the caches of a resource group."""
         return [cache for cache in self.world.caches.values() if self._is_in(cache, group)]
 
+    def find_account(self, request: Request) -> AccountRecord | None:
+        """Give the storage account a request is about; None when it is not in that group and subscription."""
+        group = self.group(request)
+        account = self.world.storage_accounts.get(request.path_params["name"].lower())
+        return account if account is not None and self._is_in(account, group) else None
+
+    def accounts_of(self, group: GroupRecord) -> list[AccountRecord]:
+        """Give the storage accounts of a resource group."""
+        return [account for account in self.world.storage_accounts.values() if self._is_in(account, group)]
+
     @staticmethod
-    def _is_in(cache: CacheRecord, group: GroupRecord) -> bool:
-        same_subscription = cache.subscription_id == group.subscription_id
-        return same_subscription and cache.resource_group.lower() == group.name.lower()
+    def _is_in(resource: CacheRecord | AccountRecord, group: GroupRecord) -> bool:
+        same_subscription = resource.subscription_id == group.subscription_id
+        return same_subscription and resource.resource_group.lower() == group.name.lower()
 
     def resource_at(self, operation: OperationRecord) -> dict[str, Any] | None:
         """Show the resource that an operation was about, as it is now; None when it is gone."""

@@ -7,6 +7,7 @@ HOME/settings.json   switches a person may change while it runs: durations, reti
 HOME/state.json      caches, links, operations (0600); written atomically at each change
 HOME/tls/            own certificate authority and the leaf certificates
 HOME/redis/<cache>/  one folder a cache: configuration, data, log of each redis-server
+HOME/blobs/          the storage accounts' blobs, kept by Azurite
 HOME/logs/           requests.jsonl (no headers, no bodies, no query but api-version) and server.log
 HOME/bin/            the provider stand-in, first on PATH for the local cloud
 HOME/pulumi/         a state backend for Pulumi
@@ -99,6 +100,7 @@ class Home:
         self.root = root.absolute()
         self.tls = self.root / "tls"
         self.redis = self.root / "redis"
+        self.blobs = self.root / "blobs"
         self.logs = self.root / "logs"
         self.bin = self.root / "bin"
         self.pulumi = self.root / "pulumi"
@@ -107,6 +109,7 @@ class Home:
         self.state_file = self.root / "state.json"
         self.lock_file = self.root / "server.lock"
         self.server_log = self.logs / "server.log"
+        self.azurite_log = self.logs / "azurite.log"
         self.request_log = self.logs / "requests.jsonl"
         self.ca_file = self.tls / "ca.pem"
         self.ca_bundle = self.tls / "bundle.pem"

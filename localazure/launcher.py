@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from localazure.azurite_process import azurite_process
 from localazure.errors import LocalAzureError
 from localazure.home import Home
 from localazure.plugin.wrapper import write_wrapper
@@ -74,7 +75,7 @@ def start(home: Home) -> str:
 
 def stop(home: Home) -> str:
     """
-    Stop the server of a home and every redis-server it left, with the data on disk.
+    Stop the server of a home and every redis-server and Azurite it left, with the data on disk.
 
     Returns:
         One line for a person.
@@ -92,11 +93,13 @@ def stop(home: Home) -> str:
         _wait_end([pid], deadline)
         while running_pid(home) is not None and time.monotonic() < deadline:
             time.sleep(POLL_INTERVAL_S)
-    # The server shuts its redis-servers down; these are left when it was killed before.
+    # The server shuts them down; these are left when it was killed before.
     left = list(redis_processes(home).values())
-    for redis_pid in left:
+    azurite = azurite_process(home)
+    left += [] if azurite is None else [azurite]
+    for left_pid in left:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(redis_pid, signal.SIGTERM)
+            os.kill(left_pid, signal.SIGTERM)
     _wait_end(left, deadline)
     if pid is None and not left:
         return f"the local Azure at {home.root} was not running"

@@ -396,6 +396,33 @@ class RedisFleet:
 
                 await _until_async(begun, SYNC_TIMEOUT_S)
 
+    async def save_rdb(self, spec: RedisSpec, index: int, file: Path) -> None:
+        """
+        Write everything one redis-server holds into an RDB file, as it is at this moment.
+
+        Raises:
+            LocalAzureError: redis-server could not write it.
+            TimeoutError: not within `SYNC_TIMEOUT_S`.
+        """
+        async with self.admin(spec, index) as client:
+            before = int((await client.info("persistence"))["rdb_saves"])
+            # SCHEDULE: where the append-only file is being written anew, after that.
+            await client.execute_command("BGSAVE", "SCHEDULE")
+
+            async def written() -> bool:
+                info = await client.info("persistence")
+                if info["rdb_last_bgsave_status"] != "ok":
+                    raise LocalAzureError(f"redis-server of {spec.folder} (node {index}) could not write an RDB file.")
+                return not int(info["rdb_bgsave_in_progress"]) and int(info["rdb_saves"]) > before
+
+            await _until_async(written, SYNC_TIMEOUT_S)
+        os.replace(self._folder(spec, index) / "dump.rdb", file)
+
+    def replace_data(self, spec: RedisSpec, index: int, append_only: Path) -> None:
+        """Put the folder of another append-only file in place of a redis-server's own, which does not run."""
+        self._remove_data(spec, index)
+        os.replace(append_only, self._folder(spec, index) / "appendonlydir")
+
     async def flush(self, spec: RedisSpec) -> None:
         """Remove every key of a cache."""
         for index in spec.nodes:

@@ -25,6 +25,7 @@ from localazure.arm.http import ArmError, ArmMiddleware, NotModelled
 from localazure.arm.identity.routes import ROUTES as IDENTITY_ROUTES
 from localazure.arm.metadata.routes import ROUTES as METADATA_ROUTES
 from localazure.arm.resources.routes import ROUTES as RESOURCE_ROUTES
+from localazure.arm.storage.routes import ROUTES as STORAGE_ROUTES
 from localazure.azure import Azure
 from localazure.certificates import ensure_authority, ensure_leaf
 from localazure.errors import LocalAzureError
@@ -64,7 +65,7 @@ def application(azure: Azure) -> Starlette:
         return ArmError(400, "LocalAzureDefect", message).response()
 
     app = Starlette(
-        routes=[*METADATA_ROUTES, *RESOURCE_ROUTES, *CACHE_ROUTES, *FAULT_ROUTES, *IDENTITY_ROUTES],
+        routes=[*METADATA_ROUTES, *RESOURCE_ROUTES, *CACHE_ROUTES, *STORAGE_ROUTES, *FAULT_ROUTES, *IDENTITY_ROUTES],
         middleware=[Middleware(ArmMiddleware, azure=azure)],
         lifespan=lifespan,
     )

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ValidationError
 
 from localazure.arm.cache.models import CacheRecord
 from localazure.arm.resources.models import GroupRecord
+from localazure.arm.storage.models import AccountRecord
 from localazure.errors import LocalAzureError
 from localazure.home import Home, write_private
 from localazure.operations import OperationRecord
@@ -20,6 +21,7 @@ class World(BaseModel):
     Attributes:
         groups: by `subscription/name` in lower case.
         caches: by name in lower case; names are unique in the whole cloud.
+        storage_accounts: by name; names are unique in the whole cloud.
         operations: by id.
         last_address: the last number given to a cache within the home's address prefix.
         redis_token_hashes: SHA-256 of tokens issued for Redis, with the time they end (seconds since 1970).
@@ -28,6 +30,7 @@ class World(BaseModel):
     format: int = FORMAT
     groups: dict[str, GroupRecord] = {}
     caches: dict[str, CacheRecord] = {}
+    storage_accounts: dict[str, AccountRecord] = {}
     operations: dict[str, OperationRecord] = {}
     last_address: int = 0
     redis_token_hashes: dict[str, float] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from toolchain import pulumi_cli, python_packages, redis_server
+from toolchain import azurite, pulumi_cli, python_packages, redis_server
 from toolchain.console import Problem, say
 
 
@@ -20,11 +20,12 @@ def main() -> int:
         python_packages.ensure()
         pulumi = pulumi_cli.ensure()
         redis = redis_server.ensure()
+        blobs = azurite.ensure()
     except Problem as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("error: interrupted; `make setup` goes on where it stopped", file=sys.stderr)
         return 130
-    say(f"Ready after {time.monotonic() - begin:.1f} s: {pulumi}; {redis}.")
+    say(f"Ready after {time.monotonic() - begin:.1f} s: {pulumi}; {redis}; {blobs}.")
     return 0

@@ -26,6 +26,14 @@ class BadRequest(ArmError):
         super().__init__(400, "BadRequest", _with_request_id(message))
 
 
+class SasUnusable(ArmError):
+    """A signed address that an export or import cannot be begun with (code and form as seen of the real service)."""
+
+    def __init__(self, reason: str) -> None:
+        message = f"One of the SAS URIs provided could not be used for the following reason: {reason}"
+        super().__init__(400, "InvalidRequestBody", _with_request_id(message))
+
+
 class LinkRefused(ArmError):
     """A geo-replication link that Azure does not make; the reason stands inside the message."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from localazure.arm.cache import models, parse, refusals
+from localazure.arm.cache import archive, models, parse, refusals
 from localazure.arm.cache.errors import (
     BadRequest,
     InvalidParameter,
@@ -289,21 +289,60 @@ async def force_reboot(azure: Azure, request: Request) -> Response:
 
 
 async def import_data(azure: Azure, request: Request) -> Response:
-    """POST import: refused where Azure refuses it, else not modelled yet."""
+    """POST import: replace everything by what is in RDB files; the cache is not there meanwhile."""
     _version(request)
     cache = _cache(azure, request)
+    body = await read_body(request)
     refusals.check_not_busy(cache)
     refusals.check_import(cache)
-    raise NotModelled("Import")
+    parse.rdb_format(body)
+    by_identity = parse.by_identity(cache, body)
+    files = body.get("files")
+    if not isinstance(files, list) or not files:
+        raise InvalidParameter("files", "At least one file is required.")
+    places = [archive.place(azure, cache, url, parameter="files", by_identity=by_identity) for url in files]
+    if not all(place.blob for place in places):
+        raise InvalidParameter("files", "The address of a blob is expected.")
+    operation = _begin(
+        azure,
+        "import",
+        cache,
+        result="nothing",
+        state="Updating",
+        identity="true" if by_identity else "false",
+        secrets={str(number): str(url) for number, url in enumerate(files)},
+    )
+    azure.save()
+    return _accepted_without_body(request, operation)
 
 
 async def export_data(azure: Azure, request: Request) -> Response:
-    """POST export: refused where Azure refuses it, else not modelled yet."""
+    """POST export: write what each shard holds now into an RDB file of its own; the cache serves on."""
     _version(request)
     cache = _cache(azure, request)
+    body = await read_body(request)
     refusals.check_not_busy(cache)
     refusals.check_premium_operation(cache, "export")
-    raise NotModelled("Export")
+    parse.rdb_format(body)
+    by_identity = parse.by_identity(cache, body)
+    prefix = body.get("prefix")
+    if not isinstance(prefix, str) or not prefix:
+        raise InvalidParameter("prefix", "It is required.")
+    url = body.get("container")
+    if archive.place(azure, cache, url, parameter="container", by_identity=by_identity).blob:
+        raise InvalidParameter("container", "The address of a container is expected.")
+    operation = _begin(
+        azure,
+        "export",
+        cache,
+        result="nothing",
+        state="Updating",
+        prefix=prefix,
+        identity="true" if by_identity else "false",
+        secrets={"container": str(url)},
+    )
+    azure.save()
+    return _accepted_without_body(request, operation)
 
 
 async def check_name_availability(azure: Azure, request: Request) -> Response:
@@ -839,6 +878,7 @@ def _begin(
     result: Literal["resource", "status", "nothing"],
     state: str | None = None,
     duration: str | None = None,
+    secrets: dict[str, str] | None = None,
     **more: str,
 ) -> OperationRecord:
     if state is not None:
@@ -851,6 +891,7 @@ def _begin(
         result=result,
         result_path=cache.id,
         duration=duration,
+        secrets=secrets,
     )
     cache.operation_id = operation.id
     return operation

@@ -55,6 +55,20 @@ def choice(properties: dict[str, Any], name: str, allowed: tuple[str, ...], othe
     raise InvalidParameter(f"properties.{name}", f"Allowed are {', '.join(allowed)}.")
 
 
+def rdb_format(body: dict[str, Any]) -> None:
+    """Refuse a file format other than RDB; left out it is RDB."""
+    if str(body.get("format") or "RDB").upper() != "RDB":
+        raise InvalidParameter("format", "Only 'RDB' is supported.")
+
+
+def by_identity(cache: CacheRecord, body: dict[str, Any]) -> bool:
+    """Read whether storage is reached by the cache's own identity, which it must have then, and not by SAS."""
+    method = choice(body, "preferred-data-archive-auth-method", ("SAS", "ManagedIdentity"), "SAS")
+    if method == "ManagedIdentity" and not (cache.identity or {}).get("type", "None") != "None":
+        raise BadRequest(f"The cache '{cache.name}' has no managed identity.")
+    return method == "ManagedIdentity"
+
+
 def strings(body: dict[str, Any], name: str) -> dict[str, str] | None:
     """Read an object of strings; None when it is not there."""
     value = body.get(name)

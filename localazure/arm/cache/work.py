@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from localazure import redis_import
+from localazure.arm.cache import archive
 from localazure.arm.cache.models import AccessRecord, CacheRecord
-from localazure.operations import OperationRecord, Operations
+from localazure.operations import OperationFailed, OperationRecord, Operations
 
 if TYPE_CHECKING:
     from localazure.azure import Azure
@@ -20,6 +25,8 @@ def register(operations: Operations) -> None:
     operations.register("unlink", Unlink())
     operations.register("flush", Flush())
     operations.register("reboot", Reboot())
+    operations.register("export", Export())
+    operations.register("import", Import())
     operations.register("access", Access())
     operations.register("private_endpoint", PrivateEndpoint())
 
@@ -166,6 +173,85 @@ class Flush:
     async def work(self, azure: Azure, operation: OperationRecord) -> None:
         """Remove them."""
         await azure.fleet.flush(_cache(azure, operation).redis)
+
+    def finish(self, azure: Azure, operation: OperationRecord) -> None:
+        """The cache is ready again."""
+        _idle(_cache(azure, operation))
+
+    fail = finish
+
+
+class Export:
+    """Writes what each shard holds into a page blob of its own."""
+
+    async def work(self, azure: Azure, operation: OperationRecord) -> None:
+        """Save every shard at about one moment, then write the files to storage."""
+        cache = _cache(azure, operation)
+        folder = redis_import.clear(azure.home, cache.redis)
+        try:
+            files = [folder / f"{index}.rdb" for index in cache.redis.nodes]
+            await asyncio.gather(*(azure.fleet.save_rdb(cache.redis, index, file) for index, file in enumerate(files)))
+            where = archive.place(
+                azure,
+                cache,
+                operation.secrets["container"],
+                parameter="container",
+                by_identity=operation.subject["identity"] == "true",
+                begun=True,
+            )
+            # The same names when it is done again after a kill; names that nobody can construct, as on Azure.
+            moment = datetime.fromtimestamp(operation.started_at, UTC)
+            stem = f"{operation.subject['prefix']}-{moment:%Y%m%d%H%M%S}-{operation.id[:8]}"
+
+            def write() -> None:
+                with archive.container(azure, where, rights=archive.RIGHTS_TO_EXPORT) as client:
+                    for number, file in enumerate(files):
+                        archive.upload(client, f"{stem}-{number}", file)
+
+            await azure.serve_blobs()
+            async with azure.azurite.in_use():
+                await asyncio.to_thread(write)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def finish(self, azure: Azure, operation: OperationRecord) -> None:
+        """The cache is ready for another operation."""
+        _idle(_cache(azure, operation))
+
+    fail = finish
+
+
+class Import:
+    """Replaces everything in a cache by what is in RDB files."""
+
+    async def work(self, azure: Azure, operation: OperationRecord) -> None:
+        """Read all files first; then the cache goes down and comes back with their keys."""
+        cache = _cache(azure, operation)
+        folder = redis_import.clear(azure.home, cache.redis)
+        by_identity = operation.subject["identity"] == "true"
+        places = [
+            archive.place(
+                azure, cache, operation.secrets[number], parameter="files", by_identity=by_identity, begun=True
+            )
+            for number in sorted(operation.secrets, key=int)
+        ]
+        files = [folder / f"{number}.rdb" for number in range(len(places))]
+
+        def read() -> None:
+            for place, file in zip(places, files, strict=True):
+                with archive.container(azure, place, rights=archive.RIGHTS_TO_IMPORT) as client:
+                    archive.download(client, place.blob, file)
+                archive.check_file(cache, file)
+
+        try:
+            await azure.serve_blobs()
+            async with azure.azurite.in_use():
+                await asyncio.to_thread(read)
+            await redis_import.replace_data(azure.home, azure.fleet, cache.redis, files)
+        except redis_import.NotLoadable as error:
+            raise OperationFailed("Conflict", f"The RDB file could not be loaded: {error}.") from None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def finish(self, azure: Azure, operation: OperationRecord) -> None:
         """The cache is ready again."""

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from localazure.arm.http import base_url
 from localazure.arm.identity.errors import oauth_error
-from localazure.arm.identity.models import TOKEN_LIFETIME_S
+from localazure.arm.identity.models import STORAGE_AUDIENCES, TOKEN_LIFETIME_S
 
 if TYPE_CHECKING:
     from localazure.azure import Azure
@@ -73,7 +73,10 @@ async def token(azure: Azure, request: Request) -> Response:
         return oauth_error(
             400, "invalid_scope", 70011, "The provided value for the input parameter 'scope' is not valid."
         )
-    access_token = azure.identity.issue(audience, f"{base_url(request)}/{tenant}/v2.0")
+    # Azurite takes tokens of Azure's own authorities alone, whose names these are for Storage.
+    for_storage = audience.rstrip("/") in STORAGE_AUDIENCES
+    issuer = f"https://sts.windows.net/{tenant}/" if for_storage else f"{base_url(request)}/{tenant}/v2.0"
+    access_token = azure.identity.issue(audience, issuer)
     await azure.redis_token_issued(audience, access_token)
     return JSONResponse(
         {

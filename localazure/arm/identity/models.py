@@ -18,6 +18,7 @@ from localazure.home import Home
 
 TOKEN_LIFETIME_S = 3599
 REDIS_AUDIENCES = ("https://redis.azure.com", "acca5fbb-b7e4-4009-81f1-37e38fd66d78")
+STORAGE_AUDIENCES = ("https://storage.azure.com", "e406a681-f3d4-42a8-90b6-c2b029497af1")
 PUBLIC_PATHS = ("/metadata/", "/.well-known/", "/oauth2/")
 
 
@@ -85,11 +86,11 @@ class Identity:
                 "InvalidAuthenticationToken",
                 "The access token is invalid, expired or of another local Azure.",
             )
-        if str(claims["aud"]).rstrip("/") in REDIS_AUDIENCES:
+        if str(claims["aud"]).rstrip("/") in (*REDIS_AUDIENCES, *STORAGE_AUDIENCES):
             return token_refused(
                 authority,
                 "InvalidAuthenticationTokenAudience",
-                "The access token has been obtained for wrong audience or resource: it is for Redis, not for ARM.",
+                "The access token has been obtained for wrong audience or resource: it is for data, not for ARM.",
             )
         return None
 

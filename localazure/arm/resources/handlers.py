@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from localazure.arm.http import ArmError, base_url, read_body
 from localazure.arm.resources.errors import LocationNotAvailable, ResourceGroupBeingDeleted
 from localazure.arm.resources.models import GroupRecord, render_provider, render_subscription
+from localazure.arm.storage.handlers import remove as remove_account
 from localazure.operations import OperationRecord, Operations
 from localazure.regions import REGIONS, display_name, short_name
 
@@ -77,7 +78,7 @@ async def get_provider(azure: Azure, request: Request) -> Response:
 async def list_providers(azure: Azure, request: Request) -> Response:
     """GET the resource providers."""
     subscription = azure.subscription(request)
-    names = ("Microsoft.Cache", "Microsoft.Resources")
+    names = ("Microsoft.Cache", "Microsoft.Storage", "Microsoft.Resources")
     return JSONResponse({"value": [render_provider(subscription, name) for name in names]})
 
 
@@ -181,26 +182,38 @@ async def get_group_operation(azure: Azure, request: Request) -> Response:
 
 async def list_group_resources(azure: Azure, request: Request) -> Response:
     """GET the resources of a group."""
-    return JSONResponse({"value": [_resource(cache.render()) for cache in azure.caches_of(azure.group(request))]})
+    group = azure.group(request)
+    found = [cache.render() for cache in azure.caches_of(group)]
+    found += [account.render(azure.azurite.endpoint) for account in azure.accounts_of(group)]
+    return JSONResponse({"value": [_resource(entry) for entry in found]})
 
 
 async def list_resources(azure: Azure, request: Request) -> Response:
     """GET the resources of a subscription."""
     subscription = azure.subscription(request)
-    caches = [cache for cache in azure.world.caches.values() if cache.subscription_id == subscription]
-    return JSONResponse({"value": [_resource(cache.render()) for cache in caches]})
+    world = azure.world
+    found = [cache.render() for cache in world.caches.values() if cache.subscription_id == subscription]
+    found += [
+        account.render(azure.azurite.endpoint)
+        for account in world.storage_accounts.values()
+        if account.subscription_id == subscription
+    ]
+    return JSONResponse({"value": [_resource(entry) for entry in found]})
 
 
 class DeleteGroup:
-    """Deletes the caches of a group, waits for the linked ones to be unlinked, then deletes the group."""
+    """Deletes what is in a group, waits for linked caches to be unlinked, then deletes the group."""
 
     async def work(self, azure: Azure, operation: OperationRecord) -> None:
-        """Delete one cache after another, until none is left."""
+        """Delete one thing after another, until none is left."""
         group = azure.world.groups.get(operation.subject["group"])
         while group is not None:
-            caches = azure.caches_of(group)
-            if not caches:
+            caches, accounts = azure.caches_of(group), azure.accounts_of(group)
+            if not caches and not accounts:
                 return
+            for account in accounts:
+                if account.operation_id is None:
+                    await remove_account(azure, account)
             for cache in caches:
                 if not cache.links and cache.operation_id is None:
                     cache.provisioning_state = "Deleting"
@@ -232,8 +245,8 @@ def _subscription(azure: Azure, subscription_id: str) -> dict[str, Any]:
     return render_subscription(subscription_id, config.tenant_id, f"Local subscription {number}")
 
 
-def _resource(cache: dict[str, Any]) -> dict[str, Any]:
-    return {name: cache[name] for name in ("id", "name", "type", "location", "tags")}
+def _resource(shown: dict[str, Any]) -> dict[str, Any]:
+    return {name: shown[name] for name in ("id", "name", "type", "location", "tags")}
 
 
 def _poll_headers(request: Request, operation: OperationRecord) -> dict[str, str]:

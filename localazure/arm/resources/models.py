@@ -9,6 +9,7 @@ from pydantic import BaseModel
 API_VERSIONS_MESSAGE = "any api-version is taken for subscriptions and resource groups"
 PROVIDERS = {
     "microsoft.cache": ("Microsoft.Cache", ["Redis"]),
+    "microsoft.storage": ("Microsoft.Storage", ["storageAccounts"]),
     "microsoft.resources": ("Microsoft.Resources", ["resourceGroups", "subscriptions"]),
 }
 

@@ -1,0 +1,1 @@
+"""Microsoft.Storage/storageAccounts: accounts in ARM, their blobs in a real Azurite."""
