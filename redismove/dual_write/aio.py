@@ -36,6 +36,8 @@ from redismove.dual_write.routing import (
     cursor_in,
     cursor_out,
     entry_of_role,
+    everywhere,
+    for_a_pipeline,
     mode_of,
     only_reads,
     same_caches,
@@ -204,8 +206,8 @@ class AsyncDualWriteRedis(redis.asyncio.Redis):
         if call.kind is Kind.READ:
             if call.cursor:
                 return await self._iterate(call, args, options)
-            return await self.read([call], _sender(args, options))
-        send = _sender(args, options)
+            return await self.read([call], _sender(call, args, options))
+        send = _sender(call, args, options)
         if call.kind is Kind.FIRST:
             return await self._follower.run(send, repeat=call.name in self._repeatable)
         return await self.write([call], lambda: self._follower.run(send, repeat=False))
@@ -492,8 +494,10 @@ class AsyncDualWriteRedis(redis.asyncio.Redis):
         return await send(await self._reading_cache(role))
 
 
-def _sender(args: Sequence[Any], options: dict[str, Any]) -> Send:
-    return lambda cache: cache.client.execute_command(*args, **options)
+def _sender(call: Call, args: Sequence[Any], options: dict[str, Any]) -> Send:
+    return lambda cache: cache.client.execute_command(
+        *args, **everywhere(call, options, clustered=cache.entry.clustered)
+    )
 
 
 class AsyncDualWritePipeline(Pipeline):
@@ -515,8 +519,7 @@ class AsyncDualWritePipeline(Pipeline):
                 return self._watch(args, options)
             return super().execute_command(*args, **options)
         call = understand(args, allow_flush=self._owner._settings.allow_flush)
-        if call.cursor:
-            raise CommandRefused(f"{call.name} in a pipeline", "an iteration goes on where it began; use the client")
+        for_a_pipeline(call)
         if self.watching and not self.explicit_transaction:
             return self._at_once(call, args, options)
         self._calls.append(call)
@@ -594,9 +597,7 @@ class AsyncDualWriteClusterPipeline(redis.asyncio.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Add a command. Raises CommandRefused."""
         call = understand(args, allow_flush=self._owner._settings.allow_flush)
-        if call.cursor:
-            raise CommandRefused(f"{call.name} in a pipeline", "an iteration goes on where it began; use the client")
-        self._calls.append(call)
+        self._calls.append(for_a_pipeline(call, clustered=True))
         self._commands.append((args, options))
         return self
 

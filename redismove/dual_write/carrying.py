@@ -215,7 +215,6 @@ class Carrying:
         self._flavour: tuple[str, tuple[int, ...]] = ("redis", (0,))
         self._offsets: dict[Side, tuple[float, float]] = {}
         self._by_type = False
-        self._full = False
         self._failures = 0
         self._sweep: _Sweep | None = None
         self._not_before = 0.0
@@ -368,8 +367,8 @@ class Carrying:
 
     def _second_commands(self, key: bytes, state: _State) -> list[Command]:
         if state.gone:
-            # SET first, so that others who watch the key notice; without memory for that, the plain way.
-            return [("UNLINK", key)] if self._full else [("SET", key, b""), ("UNLINK", key)]
+            # SET first, so that others who watch the key notice also where it is gone already.
+            return [("SET", key, b""), ("UNLINK", key)]
         return state.commands
 
     def _settle(
@@ -392,20 +391,16 @@ class Carrying:
             error = next((reply for reply in mine if isinstance(reply, Exception)), None)
             if error is not None:
                 self._refused(key, str(error), refusal=error)
-            elif state.gone and len(mine) == 1 and not mine[0]:
-                self.pending.postpone(key, REFUSED_REST_S)  # unseen by others: once more when there is memory
             else:
                 self.pending.counters.deleted += state.gone
                 moved_bytes += state.size_bytes
                 self.pending.done(key, numbers[key], rest_s=self._rest_s(state.size_bytes))
-        self._full = False
         return moved_bytes
 
     def _aborted(self, group: list[bytes], states: dict[bytes, _State], replies: list[Reply]) -> None:
         """A command was refused when it was queued, so nothing was done."""
         reasons = [reply for reply in replies[:-1] if isinstance(reply, Exception)] or [replies[-1]]
         _check(Side.SECOND, reasons[0])
-        self._full = self._full or any(_code(reason) == "OOM" for reason in reasons)
         culprits: list[bytes] = []
         position = 1
         for key in group:

@@ -39,6 +39,8 @@ from redismove.dual_write.routing import (
     cursor_in,
     cursor_out,
     entry_of_role,
+    everywhere,
+    for_a_pipeline,
     mode_of,
     only_reads,
     same_caches,
@@ -223,7 +225,7 @@ class DualWriteRedis(EndpointRedis, redis.Redis):  # type: ignore[override]  # t
         call = understand(args, allow_flush=self._settings.allow_flush)
         if call.kind is Kind.READ:
             return self._read(call, args, options)
-        send = _sender(args, options)
+        send = _sender(call, args, options)
         if call.kind is Kind.FIRST:
             return self._run(send, repeat=call.name in self._repeatable)
         return self.write([call], lambda: self._run(send, repeat=False))
@@ -456,7 +458,7 @@ class DualWriteRedis(EndpointRedis, redis.Redis):  # type: ignore[override]  # t
     def _read(self, call: Call, args: Sequence[Any], options: dict[str, Any]) -> Any:
         if call.cursor:
             return self._iterate(call, args, options)
-        return self.read([call], _sender(args, options))
+        return self.read([call], _sender(call, args, options))
 
     def read(self, calls: Sequence[Call], send: Callable[[Any], Any], *, whole: bool = True) -> Any:
         """
@@ -516,8 +518,10 @@ class DualWriteRedis(EndpointRedis, redis.Redis):  # type: ignore[override]  # t
 _NOT_EXECUTED = ("Watched variable changed.",)
 
 
-def _sender(args: Sequence[Any], options: dict[str, Any]) -> Callable[[Any], Any]:
-    return lambda client: client.execute_command(*args, **options)
+def _sender(call: Call, args: Sequence[Any], options: dict[str, Any]) -> Callable[[Any], Any]:
+    return lambda client: client.execute_command(
+        *args, **everywhere(call, options, clustered=isinstance(client, RedisCluster))
+    )
 
 
 class DualWritePipeline(Pipeline):
@@ -545,8 +549,7 @@ class DualWritePipeline(Pipeline):
                 self._take(self._owner._current())
             return super().execute_command(*args, **options)
         call = understand(args, allow_flush=self._owner._settings.allow_flush)
-        if call.cursor:
-            raise CommandRefused(f"{call.name} in a pipeline", "an iteration goes on where it began; use the client")
+        for_a_pipeline(call)
         if self.watching and not self.explicit_transaction:
             return self._at_once(call, args, options)
         self._calls.append(call)
@@ -616,9 +619,7 @@ class DualWriteClusterPipeline(redis.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Self:
         """Add a command. Raises CommandRefused."""
         call = understand(args, allow_flush=self._owner._settings.allow_flush)
-        if call.cursor:
-            raise CommandRefused(f"{call.name} in a pipeline", "an iteration goes on where it began; use the client")
-        self._calls.append(call)
+        self._calls.append(for_a_pipeline(call, clustered=True))
         self._commands.append((args, options))
         return self
 

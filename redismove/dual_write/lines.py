@@ -169,9 +169,9 @@ class Servers:
         lines = self._lines.setdefault(node, [])
         if number == len(lines):
             client = self._client()
-            pool = client.connection_pool
             if isinstance(client, RedisCluster):
-                pool = client.get_redis_connection(client.get_node(node_name=node)).connection_pool
+                client = client.get_redis_connection(client.get_node(node_name=node))
+            pool = client.connection_pool
             arguments = line_arguments(pool.connection_kwargs, self._timeout_s)
             lines.append(SyncLine(self._side, node, pool.connection_class(**arguments)))
         line = lines[number]

@@ -21,7 +21,7 @@ from redis.exceptions import (
 
 from redismove.dual_write.carrying import Verdict
 from redismove.dual_write.commands import Call, Kind
-from redismove.dual_write.errors import IterationLost
+from redismove.dual_write.errors import CommandRefused, IterationLost
 from redismove.dual_write.settings import SettingInvalid
 from redismove.endpoint import Endpoint, EndpointEntry
 
@@ -137,6 +137,22 @@ def entry_of_role(role: str, document: Endpoint) -> EndpointEntry:
     raise IterationLost(
         f"an iteration (SCAN) was begun on the {role}, which is not in use any more; begin it again with cursor 0"
     )
+
+
+def everywhere(call: Call, options: dict[str, Any], *, clustered: bool) -> dict[str, Any]:
+    """Return the options with which redis-py asks all of a cluster; by itself it asks one node for DBSIZE or KEYS."""
+    if clustered and call.everything and call.name in ("DBSIZE", "FLUSHDB", "KEYS"):
+        return {"target_nodes": "primaries", **options}
+    return options
+
+
+def for_a_pipeline(call: Call, *, clustered: bool = False) -> Call:
+    """Return *call*. Raises CommandRefused where it has no right meaning in a pipeline."""
+    if call.cursor:
+        raise CommandRefused(f"{call.name} in a pipeline", "an iteration goes on where it began; use the client")
+    if clustered and call.everything:
+        raise CommandRefused(f"{call.name} in a pipeline on a cluster", "it is for all nodes; use the client")
+    return call
 
 
 def only_reads(calls: Sequence[Call]) -> bool:
