@@ -244,6 +244,17 @@ def _link_ready(move: Move) -> Broken | None:
     )
 
 
+def _link_not_failed(move: Move) -> Broken | None:
+    if known(move.link).provisioning_state != "Failed":
+        return None
+    return Broken(
+        thing=f"the link {name_of(move.source_id)}-{name_of(move.target_id)}",
+        found="state Failed",
+        allowed="Succeeded, or no link yet",
+        cure="go back to prepare, which removes it, and link again: `pulumi config set redismove:stage prepare`",
+    )
+
+
 def _link_whole(move: Move) -> Broken | None:
     link = known(move.link)
     if link.provisioning_state in ("Succeeded", *_LEAVING):
@@ -588,5 +599,15 @@ RULES: tuple[Rule, ...] = (
         check=_lag_seen,
         level=Level.ADVISORY,
         severity="medium",
+    ),
+    Rule(
+        id="RM-G23",
+        title="a link that failed is removed before it is made again",
+        source=pages.geo("A link's properties cannot be changed, and a link that exists cannot be made again."),
+        methods=_GEO,
+        stages=frozenset({stages.REPLICATE, stages.VERIFY}),
+        applies=linked,
+        check=_link_not_failed,
+        backward=True,
     ),
 )

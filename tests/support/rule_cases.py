@@ -842,6 +842,12 @@ GEO_RULES: dict[str, list[Case]] = {
         fails("not read", move("verify", link=None)),
         fails("linking", move("verify", link={"provisioning_state": "Linking"})),
     ],
+    "RM-G23": [
+        passes("Succeeded", move("replicate", link=link())),
+        passes("linking", move("verify", link={"provisioning_state": "Linking"})),
+        fails("failed", move("verify", link={"provisioning_state": "Failed"})),
+        silent("no link", move("replicate", link=GONE)),
+    ],
     "RM-G13": [
         passes("Succeeded", move("unlink")),
         passes("being removed", move("unlink", link={"provisioning_state": "Deleting"})),
