@@ -37,6 +37,22 @@ def test_the_eight_stages_move_the_cache_and_a_second_update_changes_nothing(new
     assert outputs["cutover"]["fenced"] is True
 
 
+@pytest.mark.timeout(420)
+def test_without_consent_to_notifications_the_hold_holds_a_comparison(new_move: NewMove) -> None:
+    move = new_move(keys=300, enableNotifications=False)
+    before = move.signature(move.source_name)
+
+    move.go_to("adopt", "prepare", "replicate", "verify", "unlink")
+    cut = move.stack.stage("cutover")
+
+    assert cut.ok, cut
+    assert "the hold will last about" in cut.output, "it is said beforehand how long the hold will be"
+    assert move.signature(move.target_name) == before
+    assert move.source is not None
+    assert move.source.notify_keyspace_events == ""
+    move.go_to("retire", "cleanup")
+
+
 def test_adopt_writes_nothing_to_the_source(new_move: NewMove) -> None:
     move = new_move()
     arm, writes, data = (
