@@ -113,14 +113,10 @@ class _AsyncPairing:
         self._ended = True
         if self._worker is not None:
             self._worker.finish(within_s)
+            self._follower.later(self._worker.join(within_s + self._settings.timeout_s))
         else:
             self.pending.drop()
         self.forget_reader()
-
-    async def join(self, seconds: float) -> None:
-        """Wait for the worker's end."""
-        if self._worker is not None:
-            await self._worker.join(seconds)
 
     def _wake(self) -> None:
         if self._worker is None or not self._worker.alive:
@@ -311,11 +307,7 @@ class AsyncDualWriteRedis(redis.asyncio.Redis):
         self._closed = True
         pairing, self._pair = self._pair, None
         if pairing is not None:
-            reader = pairing.reader_cache
             pairing.end(self._settings.drain_s)
-            await pairing.join(self._settings.drain_s + self._settings.timeout_s)
-            if reader is not None:
-                await reader.aclose()
         await self._follower.aclose()
 
     async def close(self, close_connection_pool: bool | None = None) -> None:
@@ -530,7 +522,10 @@ class AsyncDualWritePipeline(Pipeline):
         calls, self._calls = self._calls, []
         if self.watching:
             if await self._owner._follower.current() is not self._watched:
+                watched = self._watched
                 await self.reset()
+                if watched is not None:
+                    self._owner._follower.leave(watched)  # its connection has come back just now
                 raise WatchError("the cache changed while keys were watched")
             run = super().execute
             return list(await self._owner.write(calls, lambda: run(raise_on_error)))

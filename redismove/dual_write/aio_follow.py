@@ -12,7 +12,7 @@ import contextlib
 import inspect
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 import redis.asyncio
@@ -221,10 +221,17 @@ class AsyncFollower:
 
     def leave(self, cache: AsyncCache) -> None:
         """Close a cache's idle connections soon."""
-        with contextlib.suppress(RuntimeError):  # no loop runs: nothing is open then
-            task = asyncio.get_running_loop().create_task(cache.drop_idle())
-            self._left.add(task)
-            task.add_done_callback(self._left.discard)
+        self.later(cache.drop_idle())
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work beside; `aclose` waits for it."""
+        try:
+            task = asyncio.get_running_loop().create_task(work)
+        except RuntimeError:  # no loop runs: nothing is open then
+            work.close()
+            return
+        self._left.add(task)
+        task.add_done_callback(self._left.discard)
 
     async def current(self) -> AsyncCache:
         """Wait for a hold, and return the cache of the moment."""

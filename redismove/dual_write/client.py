@@ -560,7 +560,10 @@ class DualWritePipeline(Pipeline):
         calls, self._calls = self._calls, []
         if self.watching:
             if self._owner._current() is not self._watched:
+                watched = self._watched
                 self.reset()
+                if watched is not None:
+                    watched.drop_idle()  # its connection has come back just now
                 raise WatchError("the cache changed while keys were watched")
             return list(self._owner.write(calls, lambda: super(DualWritePipeline, self).execute(raise_on_error)))
         if not self.command_stack:

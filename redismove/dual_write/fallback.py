@@ -162,9 +162,15 @@ class _Collected:
         self._transaction = transaction
         self._commands: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
+    def watch(self, *_: Any) -> NoReturn:
+        """Refused: a transaction that watches keys is the primary's from its beginning."""
+        raise CommandRefused("WATCH", "use primary.pipeline() for a transaction that watches keys")
+
+    multi = watch
+
     def _add(self, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         if str(args[0]).upper() in ("WATCH", "UNWATCH", "MULTI"):
-            raise CommandRefused(str(args[0]).upper(), "use primary.pipeline() for a transaction that watches keys")
+            self.watch()
         self._commands.append((args, options))
 
     def _taken(self) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
