@@ -61,6 +61,10 @@ class DualWriteSettings:
                 raise SettingInvalid(f"setting {name} is {getattr(self, name)!r}, allowed is 0 or more")
         if self.wait_s is not None and not self.wait_s >= 0:
             raise SettingInvalid(f"setting wait_s is {self.wait_s!r}, allowed is None, 0 or more")
+        if self.allow_flush and self.when_gap != "sweep":
+            raise SettingInvalid(
+                'setting allow_flush is True, allowed only with when_gap="sweep", which empties the second'
+            )
         if self.when_second_fails == "raise" and self.wait_s == 0:
             raise SettingInvalid('setting wait_s is 0, allowed above 0 with when_second_fails="raise"')
 
