@@ -44,7 +44,7 @@ class CacheMove(pulumi.ComponentResource):
             "gate",
             self.move,
             move_id=self._survey.move_id,
-            stage_since_s=self._stage_since_s(),
+            stage_since_s=self._survey.stage_since_s,
             opts=self._child,
         )
         refused = rules.refusals(self.move)
@@ -55,10 +55,6 @@ class CacheMove(pulumi.ComponentResource):
         else:
             self._declare(Guards(lambda: _look(settings, self._recorded)))
         self.register_outputs(self.outputs)
-
-    def _stage_since_s(self) -> float:
-        recorded = self._recorded
-        return recorded.stage_since_s if recorded.stage == self.move.stage else self.move.now_s
 
     def _declare(self, guards: Guards) -> None:
         move, settings = self.move, self._survey.settings
@@ -108,6 +104,11 @@ class CacheMove(pulumi.ComponentResource):
         endpoint = self.move.endpoint
         return endpoint is not None and same(endpoint.resource_id, self.move.target_id)
 
+    @property
+    def _loss_announced(self) -> bool:
+        """Whether what is written after the export began is counted and not carried over."""
+        return self.move.method == stages.RDB and not self.move.consent.catch_up
+
     def _target_still_protected(self) -> bool:
         """
         Whether the target must be declared once more though the stage gives it up.
@@ -127,6 +128,7 @@ class CacheMove(pulumi.ComponentResource):
             depth=settings.verify_depth,
             allow_marker_key=settings.allow_marker_key,
             endpoint_file=self._survey.endpoint_document,
+            carry=not self._loss_announced,
             requested_at_s=self._requested("evidence", again=_needs_new_evidence(self._survey)),
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(needs)),
         )
@@ -144,6 +146,7 @@ class CacheMove(pulumi.ComponentResource):
             target_id=move.target_id if declared.target or self._target_still_protected() else "",
             file=self._survey.endpoint_document,
             carry=move.method != stages.NEW_CACHE,
+            count_loss=self._loss_announced,
             limit_s=settings.cutover.limit_seconds,
             hold_ms=settings.cutover.hold_milliseconds,
             hold=settings.cutover.hold,
@@ -194,7 +197,9 @@ def _needs_new_evidence(found: Survey) -> bool:
     if move.endpoint is not None and not same(move.endpoint.resource_id, move.source_id):
         return False  # on the way back the cut-over comes first: nothing is carried over a cache that is in use
     evidence: EvidenceFacts | None = move.evidence
-    if evidence is None or evidence.differences or evidence.method != move.method:
+    if evidence is None or evidence.method != move.method:
+        return True
+    if evidence.differences and move.consent.catch_up:
         return True
     if not (same(evidence.source_id, move.source_id) and same(evidence.target_id, move.target_id)):
         return True

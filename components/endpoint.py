@@ -26,6 +26,7 @@ class EndpointProvider(Provider):
             hold_ms=int(news["holdMilliseconds"]),
             hold=news["hold"],
             carry=bool(news["carry"]),
+            count_loss=bool(news.get("countLoss")),
         )
         if news["active"] == "source" and (olds is None or olds.get("active") == "source"):
             return {"cutover": (olds or {}).get("cutover") or {}, **publish(asked, tell=told)}
@@ -57,6 +58,7 @@ class Endpoint(Resource, name="Endpoint", module="redismove"):
         target_id: str,
         file: str,
         carry: bool,
+        count_loss: bool,
         limit_s: float,
         hold_ms: int,
         hold: str,
@@ -66,7 +68,8 @@ class Endpoint(Resource, name="Endpoint", module="redismove"):
         """
         Declare that applications use side *active* ("source" or "target").
 
-        *file* is the Endpoint document. *carry* says whether the cut-over carries data (all but new-cache do).
+        *file* is the Endpoint document. *carry* says whether the cut-over carries data (all but new-cache do);
+        with *count_loss* one to the target only counts what the target lacks (rdb without catch-up).
         *limit_s* bounds everything before the switch, *hold_ms* how long writes are held, *hold* is "auto",
         "pause-write" or "fence". *requested_at_s* (Unix time) changes where the document must be put right though the
         side stays.
@@ -80,6 +83,7 @@ class Endpoint(Resource, name="Endpoint", module="redismove"):
                 "targetId": target_id,
                 "file": file,
                 "carry": carry,
+                "countLoss": count_loss,
                 "limitSeconds": limit_s,
                 "holdMilliseconds": hold_ms,
                 "hold": hold,

@@ -28,6 +28,7 @@ class EvidenceProvider(Provider):
             depth=news["depth"],
             allow_marker_key=bool(news["allowMarkerKey"]),
             endpoint_file=news["endpointFile"],
+            carry=bool(news["carry"]),
             tell=told,
         )
         return {"evidence": to_dict(found)}
@@ -52,6 +53,7 @@ class Evidence(Resource, name="Evidence", module="redismove"):
         depth: str,
         allow_marker_key: bool,
         endpoint_file: str,
+        carry: bool,
         requested_at_s: float,
         opts: pulumi.ResourceOptions,
     ) -> None:
@@ -67,6 +69,7 @@ class Evidence(Resource, name="Evidence", module="redismove"):
                 "depth": depth,
                 "allowMarkerKey": allow_marker_key,
                 "endpointFile": endpoint_file,
+                "carry": carry,
                 "requestedAt": requested_at_s,
                 "evidence": None,
             },
@@ -82,6 +85,12 @@ class EvidenceNotClean(RedismoveError):
 
 def _refuse_differences(args: pulumi.ResourceHookArgs) -> None:
     found = from_dict(EvidenceFacts, (args.new_outputs or {})["evidence"])
+    if found.differences and not (args.new_outputs or {}).get("carry", True):
+        pulumi.log.warn(
+            f"evidence: {found.keys_compared} keys compared, {found.differences} differ and will be lost, with what is "
+            "written until the cut-over: redismove:catchUp is false"
+        )
+        return
     if found.differences:
         raise EvidenceNotClean(describe(found))
     pulumi.log.info(describe(found))

@@ -9,7 +9,9 @@ import pulumi
 from components.bulk_copy import BulkCopy
 from components.geo_replication_link import GeoReplicationLink
 from components.guards import Guards
+from components.rdb_transfer import RdbTransfer
 from redismove import stages
+from redismove.steps.rdb import Transfer
 from redismove.steps.survey import Survey
 
 Declare = Callable[[Survey, Guards, Sequence[pulumi.Resource], pulumi.ResourceOptions], list[pulumi.Resource]]
@@ -52,9 +54,37 @@ def _copy(
     return [done]
 
 
+def _rdb(
+    survey: Survey, guards: Guards, needs: Sequence[pulumi.Resource], opts: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
+    del guards  # its files are not what a move could lose
+    move, storage = survey.move, survey.settings.storage
+    done = RdbTransfer(
+        "rdb-transfer",
+        Transfer(
+            source_id=move.source_id,
+            target_id=move.target_id,
+            source_account=storage.source,
+            target_account=storage.target,
+            container=storage.container,
+            move_id=survey.move_id,
+            attempt=f"{survey.stage_since_s:.3f}",
+            endpoint_file=survey.endpoint_document,
+            by_identity=move.consent.managed_identity,
+            erases_foreign=not move.target_made_by_stack,
+            keep_blobs=storage.keep_blobs,
+            timeout_s=survey.settings.settle_minutes * 60,
+        ),
+        remove_files=move.stage == stages.CLEANUP,
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=list(needs))),
+    )
+    return [done]
+
+
 _BY_METHOD: dict[str, Declare] = {
     stages.GEO_REPLICATION: _geo_replication,
     stages.COPY: _copy,
+    stages.RDB: _rdb,
 }
 
 

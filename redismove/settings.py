@@ -20,8 +20,13 @@ from redismove import stages
 from redismove.errors import RedismoveError
 
 NAMESPACE: Final = "redismove"
-OBJECT_KEYS: Final = ("source", "target", "cutover", "copy")
+OBJECT_KEYS: Final = ("source", "target", "cutover", "copy", "storage")
 _CACHE_NAME = re.compile(r"^(?=.{1,63}$)[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$")
+_ACCOUNT_ID = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Storage/storageAccounts/[a-z0-9]{3,24}",
+    re.IGNORECASE,
+)
+_CONTAINER_NAME = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 _REDIS_SKU = re.compile(r"^(C[0-6]|P[1-5])$")
 _MANAGED_SKU = re.compile(r"^(Balanced_B|MemoryOptimized_M|ComputeOptimized_X|FlashOptimized_A)\d+$")
 
@@ -103,6 +108,35 @@ class CopySettings(_Model):
     megabytes_per_second: Annotated[float, Field(gt=0)] | None = None
 
 
+class StorageSettings(_Model):
+    """
+    The storage accounts that RDB files go through: full ids, each in the region of its cache. *container* is made on
+    both where it is not there; the files in it are deleted in `cleanup` unless *keep_blobs*.
+    """
+
+    source: str = ""
+    target: str = ""
+    container: str = "redismove"
+    keep_blobs: bool = False
+
+    @field_validator("source", "target")
+    @classmethod
+    def _account(cls, value: str) -> str:
+        if value and not _ACCOUNT_ID.fullmatch(value):
+            raise ValueError(
+                "the full id of a storage account, like /subscriptions/ID/resourceGroups/GROUP/providers/"
+                "Microsoft.Storage/storageAccounts/NAME"
+            )
+        return value
+
+    @field_validator("container")
+    @classmethod
+    def _container(cls, value: str) -> str:
+        if not _CONTAINER_NAME.fullmatch(value):
+            raise ValueError("3 to 63 lower-case letters, digits and single hyphens, a letter or digit at both ends")
+        return value
+
+
 class MoveSettings(_Model):
     """Everything a stack's configuration says about its move."""
 
@@ -122,6 +156,9 @@ class MoveSettings(_Model):
     settle_minutes: Annotated[float, Field(gt=0, le=1_440)] = 90.0
     cutover: CutoverSettings = CutoverSettings()
     copy_limits: Annotated[CopySettings, Field(alias="copy")] = CopySettings()
+    storage: StorageSettings = StorageSettings()
+    catch_up: bool = True
+    managed_identity: bool = False
 
     @field_validator("method")
     @classmethod

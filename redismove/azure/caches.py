@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
 from azure.mgmt.redis import models
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
-from redismove.azure.errors import AzureError, told_as_ours
+from redismove.azure.errors import AzureError, plain, told_as_ours
 from redismove.azure.session import Session
 from redismove.facts import (
     AccessPolicy,
@@ -244,6 +244,122 @@ class Caches:
                         ),
                     ).result(timeout_s)
         self.settled(cache_id, timeout_s=timeout_s)
+
+    def export_data(
+        self,
+        cache_id: str,
+        *,
+        container_url: str,
+        prefix: str,
+        identity_subscription_id: str = "",
+        timeout_s: float,
+        tell: Callable[[float], None] = lambda _elapsed_s: None,
+    ) -> None:
+        """
+        Export a cache into blobs whose names begin with *prefix*, one a shard, and wait for the end.
+
+        Args:
+            cache_id: full resource id.
+            container_url: of the container, signed, or bare where the cache's own identity is used.
+            prefix: of the names; Azure makes the rest of them.
+            identity_subscription_id: the storage account's subscription, where the cache's own identity is used.
+            timeout_s: how long to wait, before it begins and while it runs.
+            tell: called every few seconds with the seconds since it began.
+
+        Raises:
+            AzureError: it was refused, failed (the sentence names the likely causes), or runs still.
+        """
+        parts = CacheId.parse(cache_id)
+        body = models.ExportRDBParameters(
+            format="RDB", prefix=prefix, container=container_url, **_archive_identity(identity_subscription_id)
+        )
+        begin = lambda: self._client(cache_id).redis.begin_export_data(parts.resource_group, parts.name, body)  # noqa: E731
+        self._carried_out(f'export of cache "{parts.name}"', begin, _WHY_EXPORTS_FAIL, timeout_s=timeout_s, tell=tell)
+
+    def import_data(
+        self,
+        cache_id: str,
+        *,
+        file_urls: list[str],
+        identity_subscription_id: str = "",
+        timeout_s: float,
+        tell: Callable[[float], None] = lambda _elapsed_s: None,
+    ) -> None:
+        """
+        Replace everything in a cache by what is in RDB files, and wait for the end; nobody can use it meanwhile.
+
+        Args:
+            cache_id: full resource id.
+            file_urls: of all files, each signed, or bare where the cache's own identity is used.
+            identity_subscription_id: the storage account's subscription, where the cache's own identity is used.
+            timeout_s: how long to wait, before it begins and while it runs.
+            tell: called every few seconds with the seconds since it began.
+
+        Raises:
+            AzureError: it was refused, failed (the sentence names the likely causes), or runs still.
+        """
+        parts = CacheId.parse(cache_id)
+        body = models.ImportRDBParameters(format="RDB", files=file_urls, **_archive_identity(identity_subscription_id))
+        begin = lambda: self._client(cache_id).redis.begin_import_data(parts.resource_group, parts.name, body)  # noqa: E731
+        self._carried_out(f'import into cache "{parts.name}"', begin, _WHY_IMPORTS_FAIL, timeout_s=timeout_s, tell=tell)
+
+    def _carried_out(
+        self,
+        what: str,
+        begin: Callable[[], Any],
+        why_it_fails: str,
+        *,
+        timeout_s: float,
+        tell: Callable[[float], None],
+    ) -> None:
+        """Begin a long-running operation once the cache is not busy, and wait for its end."""
+        with self._told(what):
+            for attempt in _while_busy(timeout_s):
+                with attempt:
+                    poller = begin()
+        began = time.monotonic()
+        with self._told(what):
+            try:
+                while not poller.done():
+                    if time.monotonic() - began > timeout_s:
+                        raise AzureError(
+                            f"{what}: found it still running after {timeout_s:.0f} s, allowed an end; wait for it in "
+                            "the portal, then run the same command again (redismove:settleMinutes sets the limit)"
+                        )
+                    poller.wait(_TELL_EVERY_S)
+                    tell(time.monotonic() - began)
+                poller.result()
+            except ClientAuthenticationError:
+                raise
+            except HttpResponseError as error:
+                # Azure says 409 here whatever the cause, at times without a word.
+                words = plain(getattr(error.error, "message", None) or error.message)
+                said = words if words == "no message" else f'the message "{words}"'
+                raise AzureError(
+                    f"{what}: Azure ended it with {error.status_code} and {said}; {why_it_fails}; put that right and "
+                    "run the same command again",
+                    code="Failed",
+                    status=error.status_code,
+                ) from None
+
+
+_TELL_EVERY_S: Final = 5.0
+_WHY_EXPORTS_FAIL: Final = (
+    "likely causes: the SAS or the cache's identity lacks a right on the container, the storage account is in another "
+    "region than the cache, closed to it by a firewall, without shared keys, or cannot hold page blobs (hierarchical "
+    "namespace, kind BlobStorage), or the cache has no memory left for the export"
+)
+_WHY_IMPORTS_FAIL: Final = (
+    "likely causes: a file is of a newer Redis than the cache, is incomplete or larger than the cache, the SAS or the "
+    "cache's identity may not read it, or the storage account is in another region than the cache or closed to it by "
+    "a firewall"
+)
+
+
+def _archive_identity(subscription_id: str) -> dict[str, str]:
+    if not subscription_id:
+        return {}
+    return {"preferred_data_archive_auth_method": "ManagedIdentity", "storage_subscription_id": subscription_id}
 
 
 _READ_ONLY_CONFIGURATION: Final = frozenset({"maxclients", "preferred-data-archive-auth-method", "zonal-configuration"})

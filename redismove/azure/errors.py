@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,9 +38,13 @@ class Unreachable(AzureError):
     """Azure Resource Manager did not answer."""
 
 
+_SIGNED = re.compile(r"\?[^\s'\"]*\bsig=[^\s'\"]*", re.IGNORECASE)
+
+
 def plain(text: str | None) -> str:
-    """Return the first line of an Azure message without its request id."""
-    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    """Return the first line of an Azure message, without its request id and without signatures of addresses."""
+    text = _SIGNED.sub("?...", text or "")
+    lines = [line.strip() for line in text.splitlines() if line.strip(" :\r\t")]
     lines = [
         line for line in lines if not line.startswith(("RequestID", "Code:", "Message:", "Trace ID", "Correlation ID"))
     ]

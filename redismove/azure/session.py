@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from azure.core.credentials import TokenCredential
 from azure.identity import ClientSecretCredential, DefaultAzureCredential
 from azure.mgmt.redis import RedisManagementClient
 
 from redismove.azure.errors import AzureError, told_as_ours
+
+if TYPE_CHECKING:
+    from azure.mgmt.storage import StorageManagementClient
 
 PUBLIC_ARM: Final = "https://management.azure.com"
 
@@ -78,6 +81,23 @@ class Session:
             options = {"base_url": self.endpoint, "credential_scopes": [f"{self.endpoint}/.default"]}
         with told_as_ours("signing in to Azure", self.endpoint):
             return RedisManagementClient(self.credential, self.subscription_id, polling_interval=5, **options)
+
+    @cached_property
+    def storage(self) -> StorageManagementClient:
+        """The client of Microsoft.Storage in this subscription."""
+        from azure.mgmt.storage import StorageManagementClient
+
+        options: dict[str, Any] = {}
+        if self.endpoint != PUBLIC_ARM:
+            options = {"base_url": self.endpoint, "credential_scopes": [f"{self.endpoint}/.default"]}
+        with told_as_ours("signing in to Azure", self.endpoint):
+            return StorageManagementClient(self.credential, self.subscription_id, polling_interval=5, **options)
+
+    def of(self, subscription_id: str) -> Session:
+        """Return the session of a subscription, which may be this one."""
+        if subscription_id.lower() == self.subscription_id.lower():
+            return self
+        return Session(self.endpoint, subscription_id, self.instance_discovery)
 
     def cache_id(self, resource_group: str, name: str, subscription_id: str = "") -> str:
         """Return the full resource id of an Azure Cache for Redis."""

@@ -19,6 +19,7 @@ from redismove.dataplane.cutover import (
     finish_fence,
     take_back_hold,
 )
+from redismove.dataplane.tally import count_and_cut_over
 from redismove.endpoint import EndpointEntry, EndpointMissing, FileEndpointStore
 from redismove.facts import CacheFacts, CutoverFacts, to_dict
 from redismove.steps.access import AccessKeys, Tell, address
@@ -34,6 +35,8 @@ class Cutover:
 
     `endpoint_file` may be relative to the project. `limit_s` bounds everything before the switch, `hold_ms` how long
     writes are held; `hold` is "auto", "pause-write" or "fence"; `carry` is False for new-cache, which moves no data.
+    With `count_loss` a cut-over to the target counts the keys that the target lacks or has older, and leaves them so;
+    one back to the source carries all the same.
     """
 
     source_id: str
@@ -43,6 +46,7 @@ class Cutover:
     hold_ms: int
     hold: Literal["auto", "pause-write", "fence"]
     carry: bool
+    count_loss: bool = False
 
     @property
     def store(self) -> FileEndpointStore:
@@ -91,6 +95,7 @@ def switch(asked: Cutover, *, to: Side, tell: Tell) -> dict[str, Any]:
         RedismoveError: it could not be done; before the switch nothing has changed, after it the next run goes on.
     """
     caches = _caches(asked)
+    counting = asked.count_loss and to == "target"
     from_id, to_id = (asked.source_id, asked.target_id) if to == "target" else (asked.target_id, asked.source_id)
     old_side: Side = "source" if to == "target" else "target"
     old, new = caches.settled(from_id, timeout_s=_SETTLE_S, tell=tell), _live(caches, to_id)
@@ -120,7 +125,7 @@ def switch(asked: Cutover, *, to: Side, tell: Tell) -> dict[str, Any]:
                 on_event=_told(tell),
             )
         else:
-            report = cut_over(
+            report = (count_and_cut_over if counting else cut_over)(
                 address(caches, old),
                 address(caches, new),
                 endpoint=store,
@@ -146,7 +151,7 @@ def switch(asked: Cutover, *, to: Side, tell: Tell) -> dict[str, Any]:
                 differences=_differences(report),
                 fenced=store.read().phase == "settled",
                 hold_ms=report.hold_ms,
-                keys_carried=report.keys_repaired + report.keys_drained,
+                keys_carried=0 if counting else report.keys_repaired + report.keys_drained,
             )
         ),
         "report": report.to_dict(),

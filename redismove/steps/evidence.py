@@ -35,6 +35,7 @@ def compare(
     depth: Depth,
     allow_marker_key: bool,
     endpoint_file: str,
+    carry: bool,
     tell: Tell,
 ) -> EvidenceFacts:
     """
@@ -45,7 +46,8 @@ def compare(
     where that is allowed.
 
     *depth* is "keys", "values" or "full". *allow_marker_key* lets a key of ours be written to the source, to see it
-    arrive, where the service shows no replication offsets. *tell* gets a line of progress every few seconds.
+    arrive, where the service shows no replication offsets. *carry* False only compares: what the target lacks is
+    counted and stays lacking. *tell* gets a line of progress every few seconds.
 
     Raises:
         RedismoveError: one of them cannot be asked.
@@ -60,7 +62,7 @@ def compare(
         _refuse_one_server(here, far)
         lag = _lag_bytes(here, far, allow_marker_key=allow_marker_key) if linked else 0
         tell(f'comparing "{source.name}" with "{there.name}", depth {depth}')
-        with nullcontext() if linked else keeping_up(caches, source, there, tell=tell):
+        with nullcontext() if linked or not carry else keeping_up(caches, source, there, tell=tell):
             report = verify(
                 here,
                 far,

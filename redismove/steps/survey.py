@@ -25,6 +25,7 @@ from redismove.facts import (
     Limits,
     LinkFacts,
     Move,
+    StorageFacts,
     from_dict,
 )
 from redismove.settings import MoveSettings
@@ -74,6 +75,12 @@ class Survey:
         """The Endpoint document; relative where it lies below the project, so that the state says the same anywhere."""
         file, folder = self.endpoint_file, self.project_folder
         return str(file.relative_to(folder) if file.is_relative_to(folder) else file)
+
+    @property
+    def stage_since_s(self) -> float:
+        """When this stage was first asked for (Unix time): a run after a killed one says the same."""
+        recorded = self.recorded
+        return recorded.stage_since_s if recorded.stage == self.move.stage else self.move.now_s
 
 
 _GATE: Final = "pulumi-python:dynamic/redismove:StageGate"
@@ -177,6 +184,8 @@ def survey(
         evidence=recorded.evidence,
         cutover=recorded.cutover,
         endpoint=_endpoint(endpoint_file),
+        source_storage=_account(session, settings.storage.source),
+        target_storage=_account(session, settings.storage.target),
         carried=recorded.carried,
         consent=Consent(
             confirm_delete=settings.confirm_delete,
@@ -184,6 +193,8 @@ def survey(
             accept_data_loss=settings.accept_data_loss,
             enable_notifications=settings.enable_notifications,
             allow_marker_key=settings.allow_marker_key,
+            catch_up=settings.catch_up,
+            managed_identity=settings.managed_identity,
         ),
         limits=Limits(soak_hours=settings.soak_hours, evidence_max_age_hours=settings.evidence_max_age_hours),
         signed_in_subscription_id=session.subscription_id,
@@ -228,6 +239,15 @@ def _declared(
     if source is None:
         return recorded.declared_target
     return target.target_like(source, settings, move_id=move_id, target_id=target_id)
+
+
+def _account(session: Session, account_id: str) -> StorageFacts | None:
+    if not account_id:
+        return None
+    # Storage's SDKs take a second to load, and most moves need none.
+    from redismove.azure.storage import read_account
+
+    return read_account(session, account_id)
 
 
 def _endpoint(path: Path) -> EndpointFacts | None:
