@@ -28,7 +28,7 @@ from redismove.dual_write.carrying import Carrying, Side, Verdict
 from redismove.dual_write.client import _NOT_EXECUTED
 from redismove.dual_write.commands import IN_A_PIPELINE, ONE_CACHE, ONE_NODE, Call, Kind, understand
 from redismove.dual_write.errors import CommandRefused, SecondWriteFailed
-from redismove.dual_write.pending import Pending
+from redismove.dual_write.pending import Mark, Pending
 from redismove.dual_write.routing import (
     CANNOT_ANSWER,
     Breaker,
@@ -82,10 +82,12 @@ class _AsyncPairing:
         if reader is not None:
             self._follower.leave(reader)
 
-    async def wait(self, keys: Sequence[bytes], number: int, seconds: float) -> bool:
-        """Wait until the second cache has *keys* as of mark *number*; False when it has not in time."""
+    async def wait(self, keys: Sequence[bytes], mark: Mark, seconds: float) -> bool:
+        """Wait until the second cache has *keys* as of *mark*; False when it has not in time."""
+        if not mark.complete:
+            return False
         done = asyncio.Event()
-        waiter = self.pending.wait_for(keys, number, done.set)
+        waiter = self.pending.wait_for(keys, mark.number, done.set)
         if waiter is None:
             return True
         try:
@@ -136,7 +138,7 @@ class _AsyncPairing:
     async def _allowed(self) -> Verdict:
         try:
             document = await self._follower.watcher.look_again()
-        except EndpointError:
+        except Exception:  # noqa: BLE001  a store of the application's own may fail as it likes: then we do not know
             return Verdict.HOLD
         return verdict(document, self.first, self.second)
 
@@ -386,16 +388,16 @@ class AsyncDualWriteRedis(redis.asyncio.Redis):
             if not getattr(error, "surely_not_executed", False):
                 self._mark(before, keys, everything, unknown=True)
             raise
-        pairing, number = self._mark(before, keys, everything, unknown=False)
+        pairing, mark = self._mark(before, keys, everything, unknown=False)
         if pairing is not None and keys:
-            await self._wait_for_second(pairing, keys, number, calls)
+            await self._wait_for_second(pairing, keys, mark, calls)
         return result
 
     def _mark(
         self, before: _AsyncPairing | None, keys: list[bytes], everything: bool, *, unknown: bool
-    ) -> tuple[_AsyncPairing | None, int]:
+    ) -> tuple[_AsyncPairing | None, Mark]:
         """Mark keys where both caches were written before the command, or are since."""
-        number = 0
+        mark = Mark(0)
         try:
             pairing = self._pairing(self._watcher.known())
         except EndpointError:
@@ -406,14 +408,14 @@ class AsyncDualWriteRedis(redis.asyncio.Redis):
             if everything:
                 one.pending.open_gap()
             if keys:
-                number = one.pending.mark(keys, again_after_s=again_after_s)
-        return pairing, number
+                mark = one.pending.mark(keys, again_after_s=again_after_s)
+        return pairing, mark
 
     async def _wait_for_second(
-        self, pairing: _AsyncPairing, keys: list[bytes], number: int, calls: Sequence[Call]
+        self, pairing: _AsyncPairing, keys: list[bytes], mark: Mark, calls: Sequence[Call]
     ) -> None:
         seconds = self._settings.wait_for_second_s(mode_of(self._watcher.known()))
-        if not seconds or await pairing.wait(keys, number, seconds) or self._settings.when_second_fails == "queue":
+        if not seconds or await pairing.wait(keys, mark, seconds) or self._settings.when_second_fails == "queue":
             return
         why = pairing.carrying.failing.get(Side.SECOND) or pairing.carrying.refusal or f"not within {seconds:g} s"
         names = ", ".join(sorted({call.name for call in calls}))

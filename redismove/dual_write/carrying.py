@@ -54,6 +54,7 @@ NEAR_EXPIRY_MS: Final = 60_000
 HOLD_POLL_S: Final = 0.02
 REFUSED_REST_S: Final = 1.0
 BIG_REST_S: Final = 60.0
+MOVER_PREFIX: Final = b"redismove:"
 _SWEEP_TOLERANCE_MS: Final = 50
 
 DIGEST_SCRIPT: Final = """
@@ -223,19 +224,18 @@ class Carrying:
 
     def run(self) -> Work:
         """Carry until told that dual-write is over, or until closing and done. Marked keys are dropped at the end."""
-        try:
-            while not self._finished():
-                try:
-                    if (yield from self._step()):
-                        break
-                except SideFailed as failure:
-                    self.failing[failure.side] = str(failure)
-                    self._failures += 1
-                    yield Reset(failure.side)
-                    delay_s = min(2.0, 0.05 * 2 ** min(self._failures, 10))
-                    yield Wait(delay_s * random.uniform(0.5, 1), until_woken=False)
-        finally:
-            self.pending.drop()
+        while not self._finished():
+            try:
+                if (yield from self._step()):
+                    break
+            except SideFailed as failure:
+                self.failing[failure.side] = str(failure)
+                self._failures += 1
+                yield Reset(failure.side)
+                delay_s = min(2.0, 0.05 * 2 ** min(self._failures, 10))
+                yield Wait(delay_s * random.uniform(0.5, 1), until_woken=False)
+        # Not after an error of our own: what is marked is still to be carried by whoever goes on.
+        self.pending.drop()
 
     def _finished(self) -> bool:
         if not self.closing:
@@ -611,6 +611,8 @@ class Carrying:
         cursor, keys = reply
         began = self._clock()
         complete = True
+        # What a cut-over builds on its target under names of its own is not ours to remove.
+        keys = [key for key in keys if not key.startswith(MOVER_PREFIX)]
         if keys:
             if side is Side.FIRST:
                 here, there = (

@@ -31,7 +31,7 @@ from redismove.dual_write.carrying import Carrying, Side, Verdict
 from redismove.dual_write.commands import IN_A_PIPELINE, ONE_CACHE, ONE_NODE, Call, Kind, understand
 from redismove.dual_write.errors import CommandRefused, SecondWriteFailed
 from redismove.dual_write.lines import Servers, Worker
-from redismove.dual_write.pending import Pending
+from redismove.dual_write.pending import Mark, Pending
 from redismove.dual_write.routing import (
     CANNOT_ANSWER,
     Breaker,
@@ -103,10 +103,12 @@ class _Pairing:
         if reader is not None:
             reader.drop_idle()
 
-    def wait(self, keys: Sequence[bytes], number: int, seconds: float) -> bool:
-        """Wait until the second cache has *keys* as of mark *number*; False when it has not in time."""
+    def wait(self, keys: Sequence[bytes], mark: Mark, seconds: float) -> bool:
+        """Wait until the second cache has *keys* as of *mark*; False when it has not in time."""
+        if not mark.complete:
+            return False
         done = threading.Event()
-        waiter = self.pending.wait_for(keys, number, done.set)
+        waiter = self.pending.wait_for(keys, mark.number, done.set)
         if waiter is None:
             return True
         if Side.SECOND in self.carrying.failing or not done.wait(seconds):
@@ -167,7 +169,7 @@ class _Pairing:
             # Reading a remote store for each batch would cost more than it tells: a cut-over gives its notice for
             # longer than an old document is believed.
             document = self._watcher.current() if self._remote_store else self._watcher.refresh()
-        except EndpointError:
+        except Exception:  # noqa: BLE001  a store of the application's own may fail as it likes: then we do not know
             return Verdict.HOLD
         return verdict(document, self.first, self.second)
 
@@ -407,16 +409,16 @@ class DualWriteRedis(EndpointRedis, redis.Redis):  # type: ignore[override]  # t
             if not getattr(error, "surely_not_executed", False):
                 self._mark(before, keys, everything, unknown=True)
             raise
-        pairing, number = self._mark(before, keys, everything, unknown=False)
+        pairing, mark = self._mark(before, keys, everything, unknown=False)
         if pairing is not None and keys:
-            self._wait_for_second(pairing, keys, number, calls)
+            self._wait_for_second(pairing, keys, mark, calls)
         return result
 
     def _mark(
         self, before: _Pairing | None, keys: list[bytes], everything: bool, *, unknown: bool
-    ) -> tuple[_Pairing | None, int]:
+    ) -> tuple[_Pairing | None, Mark]:
         """Mark keys where both caches were written before the command, or are since."""
-        number = 0
+        mark = Mark(0)
         try:
             pairing = self._pairing(self._watcher.current())
         except EndpointError:
@@ -427,12 +429,12 @@ class DualWriteRedis(EndpointRedis, redis.Redis):  # type: ignore[override]  # t
             if everything:
                 one.pending.open_gap()
             if keys:
-                number = one.pending.mark(keys, again_after_s=again_after_s)
-        return pairing, number
+                mark = one.pending.mark(keys, again_after_s=again_after_s)
+        return pairing, mark
 
-    def _wait_for_second(self, pairing: _Pairing, keys: list[bytes], number: int, calls: Sequence[Call]) -> None:
+    def _wait_for_second(self, pairing: _Pairing, keys: list[bytes], mark: Mark, calls: Sequence[Call]) -> None:
         seconds = self._settings.wait_for_second_s(mode_of(self._watcher.current()))
-        if not seconds or pairing.wait(keys, number, seconds) or self._settings.when_second_fails == "queue":
+        if not seconds or pairing.wait(keys, mark, seconds) or self._settings.when_second_fails == "queue":
             return
         why = pairing.carrying.failing.get(Side.SECOND) or pairing.carrying.refusal or f"not within {seconds:g} s"
         names = ", ".join(sorted({call.name for call in calls}))

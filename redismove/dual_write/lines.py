@@ -262,8 +262,10 @@ class Worker(threading.Thread):
         except AuthenticationError as error:
             self._servers[side].forget_credentials()
             raise SideFailed(side, sentence(error)) from None
-        except Exception as error:  # noqa: BLE001  also what the application's credentials raise
+        except (RedisError, OSError) as error:
             raise SideFailed(side, sentence(error)) from None
+        except Exception as error:  # noqa: BLE001  what the application's credentials raise, and its words are its own
+            raise SideFailed(side, type(error).__name__) from None
 
     def _exchange(self, action: Exchange) -> list[list[Any]]:
         line: Line | None = None

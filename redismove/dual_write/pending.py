@@ -28,6 +28,20 @@ class _Entry:
         self.not_before = 0.0
 
 
+@dataclass(frozen=True)
+class Mark:
+    """
+    What marking gave.
+
+    Attributes:
+        number: grows with every mark.
+        complete: every key has its place; else only a sweep will find the others.
+    """
+
+    number: int
+    complete: bool = True
+
+
 @dataclass(eq=False)
 class Waiter:
     """Somebody who waits until his keys are carried; `notify` is called once, from whoever carried the last."""
@@ -99,7 +113,7 @@ class Pending:
 
     # -- marking --------------------------------------------------------------------------------------------------
 
-    def mark(self, keys: Iterable[bytes], *, again_after_s: float | None = None) -> int:
+    def mark(self, keys: Iterable[bytes], *, again_after_s: float | None = None) -> Mark:
         """
         Note that *keys* were, or may have been, written on the first cache.
 
@@ -109,24 +123,25 @@ class Pending:
                 many seconds.
 
         Returns:
-            A number for `wait_for`.
+            What `wait_for` waits for.
         """
         with self._lock:
             now = self._clock()
             self._number += 1
             keys = tuple(dict.fromkeys(keys))
             self.counters.marked += len(keys)
-            self._put(keys, now)
+            complete = self._put(keys, now)
             if again_after_s is not None:
                 if len(self._later) < LATER_LIMIT:
                     heapq.heappush(self._later, (now + again_after_s, self._number, keys))
                 else:
                     self._open_gap(len(keys))
-            number = self._number
+            mark = Mark(self._number, complete)
         self._wake()
-        return number
+        return mark
 
-    def _put(self, keys: Iterable[bytes], now: float) -> None:
+    def _put(self, keys: Iterable[bytes], now: float) -> bool:
+        complete = True
         for key in keys:
             entry = self._entries.get(key)
             if entry is not None:
@@ -136,6 +151,8 @@ class Pending:
                 self._bytes += len(key)
             else:
                 self._open_gap(1)
+                complete = False
+        return complete
 
     def _open_gap(self, overflowed: int = 0) -> None:
         self.counters.overflowed += overflowed
@@ -255,7 +272,7 @@ class Pending:
         """Arrange for *notify* once *keys* are carried as of mark *number*; None when they are already."""
         with self._lock:
             remaining = {key for key in keys if key in self._entries}
-            if not remaining and not self._gap:
+            if not remaining:
                 return None
             waiter = Waiter(number, remaining, notify)
             for key in remaining:

@@ -282,6 +282,18 @@ def test_an_application_may_ask_to_be_told(here: Caches) -> None:
     assert here.compare().equal
 
 
+def test_who_asked_to_be_told_is_told_when_the_queue_is_full(here: Caches) -> None:
+    client = here.client(settings=quick(when_second_fails="raise", wait_s=0.1, max_pending_keys=1))
+    here.mode("write-both")
+    here.proxies[1].cut()
+    for key in ("a", "b"):
+        with pytest.raises(SecondWriteFailed, match="SET was done"):
+            client.set(key, 1)
+    here.proxies[1].restore()
+    assert client.drain()
+    assert here.compare().equal
+
+
 def test_what_the_old_cache_refuses_has_not_happened(here: Caches) -> None:
     client = here.client()
     here.mode("write-both")

@@ -511,3 +511,23 @@ def test_closing_carries_what_is_left_for_as_long_as_is_allowed() -> None:
     client.carrying.closing, client.carrying.close_at = True, -1.0
     list(client.steps)
     assert (client.servers[Side.SECOND].data, client.pending.counters.dropped) == ({}, 1)
+
+
+def test_a_sweep_leaves_what_a_cut_over_builds() -> None:
+    client = Client(Server("one"), Server("two"))
+    second = client.servers[Side.SECOND]
+    second.data[b"redismove:part:{1}:a"] = b"half"
+    client.write(b"a", b"1")
+    client.pending.open_gap()
+    client.finish()
+
+    assert second.data == {b"a": b"1", b"redismove:part:{1}:a": b"half"}
+
+
+def test_an_error_of_our_own_forgets_nothing() -> None:
+    client = Client(Server("one"), Server("two"))
+    client.write(b"a", b"1")
+    client.step(3)
+    client.work.close()
+
+    assert client.pending.behind([b"a"])

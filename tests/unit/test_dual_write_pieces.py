@@ -88,7 +88,7 @@ def test_a_mark_that_came_while_the_key_was_carried_stays(pending: Pending) -> N
 def test_what_does_not_fit_is_a_gap_until_a_sweep_has_begun_after_it(pending: Pending) -> None:
     pending.mark([b"a", b"b", b"c"])
     assert not pending.behind([b"d"])
-    pending.mark([b"d"])
+    assert not pending.mark([b"d"]).complete
     first = pending.gap()
     assert first is not None
     assert pending.behind([b"anything"])
@@ -143,7 +143,7 @@ def test_what_is_postponed_waits_behind_the_others(pending: Pending, clock: Cloc
 
 def test_who_waits_is_told_when_his_keys_are_there_and_only_once(pending: Pending) -> None:
     told: list[str] = []
-    number = pending.mark([b"a", b"b"])
+    number = pending.mark([b"a", b"b"]).number
     waiter = pending.wait_for([b"a", b"b"], number, lambda: told.append("waiter"))
     pending.when_idle(lambda: told.append("idle"))
     pending.done(b"a", number)
@@ -159,8 +159,8 @@ def test_who_waits_is_told_when_his_keys_are_there_and_only_once(pending: Pendin
 
 def test_an_older_state_does_not_satisfy_who_waits(pending: Pending) -> None:
     told: list[str] = []
-    taken = pending.take(10) | {b"a": pending.mark([b"a"])}
-    number = pending.mark([b"a"])
+    taken = {b"a": pending.mark([b"a"]).number}
+    number = pending.mark([b"a"]).number
     waiter = pending.wait_for([b"a"], number, lambda: told.append("told"))
     pending.done(b"a", taken[b"a"])
     assert told == []
@@ -173,7 +173,7 @@ def test_an_older_state_does_not_satisfy_who_waits(pending: Pending) -> None:
 
 def test_dropping_tells_everybody_and_counts(pending: Pending) -> None:
     told: list[str] = []
-    number = pending.mark([b"a"], again_after_s=5)
+    number = pending.mark([b"a"], again_after_s=5).number
     pending.wait_for([b"a"], number, lambda: told.append("waiter"))
     pending.when_idle(lambda: told.append("idle"))
 
