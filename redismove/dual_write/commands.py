@@ -15,7 +15,7 @@ test against COMMAND and COMMAND GETKEYS of real servers.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
@@ -428,3 +428,30 @@ def check_script(script: Any) -> None:
             raise CommandRefused(f"{name} in a script", spec.reason or FLUSHES)
         if spec.kind is Kind.WRITE and found.group(3) and spec.keys is not None and spec.keys((1, 2, 3, 4))[:1] == (1,):
             raise CommandRefused(f"{name} in a script on a key that is not one of its KEYS", KEYS_NOT_DECLARED)
+
+
+# -- the page -------------------------------------------------------------------------------------------------------
+
+
+def table_as_markdown() -> str:
+    """Return the table as docs/howto/dual-write.md shows it; a test compares them."""
+    lines = ["| What becomes of it | Commands |", "|---|---|"]
+    groups = (
+        (Kind.WRITE, "run by the old cache, its keys carried to the new one"),
+        (Kind.READ, "answered by the cache that is read"),
+        (Kind.FIRST, "run by the old cache alone"),
+    )
+    for kind, what in groups:
+        lines.append(f"| {what} | {_listed(spec for spec in TABLE.values() if spec.kind is kind)} |")
+    reasons = dict.fromkeys(spec.reason for spec in TABLE.values() if spec.reason)
+    lines += [
+        f"| refused: {reason} | {_listed(spec for spec in TABLE.values() if spec.reason == reason)} |"
+        for reason in reasons
+    ]
+    lines.append(f"| refused: {MODULES} | every command that begins with {', '.join(_MODULE_PREFIXES)} |")
+    lines.append(f"| refused: {UNKNOWN} | every other command |")
+    return "\n".join(lines) + "\n"
+
+
+def _listed(specs: Iterable[Spec]) -> str:
+    return " ".join(sorted(f"`{spec.name}`" for spec in specs))

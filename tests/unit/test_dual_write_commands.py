@@ -26,6 +26,7 @@ from redismove.dual_write.commands import (
     check_script,
     spec_of,
     split,
+    table_as_markdown,
     understand,
 )
 from redismove.dual_write.errors import CommandRefused
@@ -226,3 +227,11 @@ def test_names_with_a_space_and_without_are_the_same_command() -> None:
     assert split(("XINFO STREAM", "k")) == ("XINFO STREAM", ("k",), 1)
     assert split(("XINFO", "stream", "k")) == ("XINFO STREAM", ("k",), 2)
     assert split(("COMMAND",)) == ("COMMAND", (), 1)
+
+
+def test_the_page_shows_the_table() -> None:
+    """Where they differ, put what `table_as_markdown()` gives between the two comments of the page."""
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "dual-write.md").read_text()
+    shown = page.split("compared by a test -->\n")[1].split("<!-- end of commands -->")[0]
+
+    assert shown == table_as_markdown()
