@@ -116,8 +116,25 @@ def prepare(demo: Demo) -> None:
         )
 
 
+def make_storage(demo: Demo) -> dict[str, str]:
+    """Make a storage account in each region, as RDB files need them; return their ids by side."""
+    from redismove.azure.session import Session
+
+    os.environ.update(demo.environment)
+    with demo.timed("storage", "a storage account in eastus and one in westus2, for the files"):
+        accounts = Session.from_environment().storage.storage_accounts
+        making = {
+            side: accounts.begin_create(
+                GROUP, name, {"location": location, "kind": "StorageV2", "sku": {"name": "Standard_LRS"}}
+            )
+            for side, name, location in (("source", "orderseus", "eastus"), ("target", "orderswus2", "westus2"))
+        }
+        return {side: str(poller.result().id) for side, poller in making.items()}
+
+
 def configure(demo: Demo) -> None:
     """Make the stack and set its configuration, as a team would."""
+    storage = make_storage(demo) if demo.method == "rdb" else {}
     (demo.home / "pulumi").mkdir(exist_ok=True)
     demo.pulumi("stack", "init", show=False)
     for key, value in {
@@ -132,6 +149,7 @@ def configure(demo: Demo) -> None:
         "target.name": TARGET,
         "target.location": "westus2",
         **({"acceptDataLoss": SOURCE} if demo.method == "new-cache" else {}),
+        **{f"storage.{side}": account for side, account in storage.items()},
     }.items():
         demo.pulumi("config", "set", "--path", f"redismove:{key}", value, show=False)
 

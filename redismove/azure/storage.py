@@ -305,7 +305,7 @@ class Container:
             except HttpResponseError as error:
                 tell(
                     f'blob "{blob.name}": the storage service does not copy it to {self.place} '
-                    f"({getattr(error, 'error_code', None) or error.status_code}); it goes through this machine"
+                    f"({_text(getattr(error, 'error_code', None)) or error.status_code}); it goes through this machine"
                 )
                 return False
         return True
