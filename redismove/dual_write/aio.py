@@ -26,7 +26,7 @@ from redismove.dual_write.aio_follow import AsyncCache, AsyncCredentials, AsyncF
 from redismove.dual_write.aio_lines import AsyncServers, AsyncWorker
 from redismove.dual_write.carrying import Carrying, Side, Verdict
 from redismove.dual_write.client import _NOT_EXECUTED
-from redismove.dual_write.commands import IN_A_PIPELINE, ONE_CACHE, ONE_NODE, Call, Kind, understand
+from redismove.dual_write.commands import IN_A_PIPELINE, ONE_CACHE, ONE_NODE, Call, Kind, check_script, understand
 from redismove.dual_write.errors import CommandRefused, SecondWriteFailed
 from redismove.dual_write.pending import Mark, Pending
 from redismove.dual_write.routing import (
@@ -59,9 +59,7 @@ class _AsyncPairing:
         self.first = first
         self.second = second
         self.pending = Pending(max_keys=settings.max_pending_keys)
-        self.carrying = Carrying(
-            self.pending, settings, first_clustered=first.clustered, second_clustered=second.clustered
-        )
+        self.carrying = Carrying(self.pending, settings, second_clustered=second.clustered)
         self._follower = follower
         self._settings = settings
         self._worker: AsyncWorker | None = None
@@ -215,6 +213,11 @@ class AsyncDualWriteRedis(redis.asyncio.Redis):
         if self._watcher.known().entry.clustered:
             return AsyncDualWriteClusterPipeline(self, transaction=transaction)
         return AsyncDualWritePipeline(self, transaction, shard_hint)
+
+    def register_script(self, script: Any) -> Any:
+        """Return redis-py's AsyncScript. Raises CommandRefused for one that openly writes other keys than its KEYS."""
+        check_script(script)
+        return super().register_script(script)
 
     def pubsub(self, **options: Any) -> Any:
         """Return redis-py's PubSub on the first cache of this moment; subscribe again after a cut-over."""
@@ -554,6 +557,11 @@ class AsyncDualWritePipeline(Pipeline):
         self._calls = []
         self._watched = None
         await super().reset()
+
+    def register_script(self, script: Any) -> Any:
+        """As the client's."""
+        check_script(script)
+        return super().register_script(script)
 
     def pipeline(self, *_: Any, **__: Any) -> NoReturn:
         """Refused."""

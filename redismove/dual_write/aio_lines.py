@@ -10,7 +10,12 @@ from typing import Any
 
 from redis.asyncio.cluster import RedisCluster
 from redis.crc import key_slot
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,  # noqa: A004  redis-py's own name
+    RedisError,
+    ResponseError,
+)
 
 from redismove.dual_write.aio_follow import AsyncCache
 from redismove.dual_write.carrying import (
@@ -54,6 +59,9 @@ class AsyncLine(Line):
 
     async def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
         """Send without reading."""
+        # redis-py would connect again by itself, and a WATCH would be gone without a word.
+        if not self.connection.is_connected:
+            raise ConnectionError("the connection is closed")
         await self.connection.send_packed_command(self.connection.pack_commands(commands), check_health=False)
 
     async def read(self, count: int) -> list[Any]:

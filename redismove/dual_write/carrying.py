@@ -33,7 +33,7 @@ from enum import Enum
 from typing import Any, Final
 
 from redis.crc import key_slot
-from redis.exceptions import ResponseError
+from redis.exceptions import ClusterCrossSlotError, ResponseError
 
 from redismove.dual_write.pending import Pending
 from redismove.dual_write.settings import DualWriteSettings
@@ -193,7 +193,6 @@ class Carrying:
         pending: Pending,
         settings: DualWriteSettings,
         *,
-        first_clustered: bool = False,
         second_clustered: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -206,7 +205,6 @@ class Carrying:
         self.sweeps = 0
         self.closing = False
         self.close_at = float("inf")
-        self._first_clustered = first_clustered
         self._second_clustered = second_clustered
         self._clock = clock
         self._again: deque[list[bytes]] = deque()
@@ -318,6 +316,11 @@ class Carrying:
         sizes = [(line, [("MEMORY", "USAGE", key, "SAMPLES", "5") for key in mine]) for line, mine in readers]
         replies = yield Exchange([*watches, *sizes])
         for answer in replies[: len(lines)]:
+            if isinstance(answer[0], ClusterCrossSlotError):
+                # A cluster behind one address (Azure Managed Redis): a transaction for each slot from now on.
+                self._second_clustered = True
+                yield Exchange([(line, [("UNWATCH",)]) for line in lines])
+                return
             _check(Side.SECOND, answer[0])
         kept = self._within_bounds(readers, replies[len(lines) :])
         verdict = yield Allowed()
@@ -400,6 +403,9 @@ class Carrying:
     def _aborted(self, group: list[bytes], states: dict[bytes, _State], replies: list[Reply]) -> None:
         """A command was refused when it was queued, so nothing was done."""
         reasons = [reply for reply in replies[:-1] if isinstance(reply, Exception)] or [replies[-1]]
+        if any(isinstance(reason, ClusterCrossSlotError) for reason in reasons):
+            self._second_clustered = True
+            return
         _check(Side.SECOND, reasons[0])
         culprits: list[bytes] = []
         position = 1

@@ -28,7 +28,7 @@ from redis.exceptions import ResponseError, WatchError
 
 from redismove.application import Credentials, EndpointRedis, _Cache
 from redismove.dual_write.carrying import Carrying, Side, Verdict
-from redismove.dual_write.commands import IN_A_PIPELINE, ONE_CACHE, ONE_NODE, Call, Kind, understand
+from redismove.dual_write.commands import IN_A_PIPELINE, ONE_CACHE, ONE_NODE, Call, Kind, check_script, understand
 from redismove.dual_write.errors import CommandRefused, SecondWriteFailed
 from redismove.dual_write.lines import Servers, Worker
 from redismove.dual_write.pending import Mark, Pending
@@ -75,9 +75,7 @@ class _Pairing:
         self.first = first
         self.second = second
         self.pending = Pending(max_keys=settings.max_pending_keys)
-        self.carrying = Carrying(
-            self.pending, settings, first_clustered=first.clustered, second_clustered=second.clustered
-        )
+        self.carrying = Carrying(self.pending, settings, second_clustered=second.clustered)
         self._watcher = watcher
         self._credentials = credentials
         self._options = options
@@ -237,6 +235,11 @@ class DualWriteRedis(EndpointRedis, redis.Redis):  # type: ignore[override]  # t
         if self._watcher.current().entry.clustered:
             return DualWriteClusterPipeline(self, transaction=transaction)
         return DualWritePipeline(self, transaction, shard_hint)
+
+    def register_script(self, script: Any) -> Any:
+        """Return redis-py's Script. Raises CommandRefused for one that openly writes other keys than its KEYS."""
+        check_script(script)
+        return super().register_script(script)
 
     def pubsub(self, **options: Any) -> Any:
         """Return redis-py's PubSub on the first cache of this moment; subscribe again after a cut-over."""
@@ -589,6 +592,11 @@ class DualWritePipeline(Pipeline):
         self._calls = []
         self._watched = None
         super().reset()
+
+    def register_script(self, script: Any) -> Any:
+        """As the client's."""
+        check_script(script)
+        return super().register_script(script)
 
     def pipeline(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
         """Refused."""

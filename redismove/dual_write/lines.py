@@ -10,7 +10,12 @@ from typing import Any, Final
 
 from redis.cluster import RedisCluster
 from redis.crc import key_slot
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,  # noqa: A004  redis-py's own name
+    RedisError,
+    ResponseError,
+)
 
 from redismove.application import _Cache
 from redismove.dual_write.carrying import (
@@ -76,6 +81,9 @@ class SyncLine(Line):
 
     def send(self, commands: Sequence[tuple[Any, ...]]) -> None:
         """Send without reading."""
+        # redis-py would connect again by itself, and a WATCH would be gone without a word.
+        if not self.connection.is_connected:
+            raise ConnectionError("the connection is closed")
         self.connection.send_packed_command(self.connection.pack_commands(commands), check_health=False)
 
     def read(self, count: int) -> list[Any]:

@@ -502,6 +502,8 @@ def test_what_is_not_possible_is_refused_by_name_in_every_mode(here: Caches) -> 
             client.monitor,
             client.client,
             lambda: client.eval("return 1", 0),
+            lambda: client.register_script("redis.call('SET', 'literal', 1)"),
+            lambda: client.pipeline().register_script("redis.call('SET', 'literal', 1)"),
             lambda: client.config_set("maxmemory", 0),
             lambda: client.swapdb(0, 1),
             lambda: client.json().set("k", "$", 1),

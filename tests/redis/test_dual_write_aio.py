@@ -302,6 +302,8 @@ def test_what_is_not_possible_is_refused_by_name(here: Caches) -> None:
         for call in (
             client.monitor,
             client.client,
+            lambda: client.register_script("redis.call('SET', 'literal', 1)"),
+            lambda: client.pipeline().register_script("redis.call('SET', 'literal', 1)"),
             lambda: client.pipeline().move("k", 1),
             lambda: client.pipeline().pipeline(),
             lambda: client.pipeline().scan(0),

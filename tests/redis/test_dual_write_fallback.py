@@ -24,7 +24,7 @@ class Linked:
     """A primary and its secondary, whose synchronisation can be held up."""
 
     def __init__(self) -> None:
-        self.primary = start_redis(password=PASSWORD)
+        self.primary = start_redis(password=PASSWORD, options=["--repl-diskless-sync-delay", "0"])
         # Without stale data a secondary answers nothing while it synchronises, as a geo-secondary does.
         self.secondary = start_redis(password=PASSWORD, options=["--replica-serve-stale-data", "no"])
         self.link(self.primary.port)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis.exceptions import ExecAbortError, OutOfMemoryError, ResponseError
+from redis.crc import key_slot
+from redis.exceptions import ClusterCrossSlotError, ExecAbortError, OutOfMemoryError, ResponseError
 
 from redismove.dual_write import DualWriteSettings
 from redismove.dual_write.carrying import (
@@ -40,6 +41,7 @@ class Server:
         self.on_write: Callable[[bytes], None] = lambda key: None
         self.full = False
         self.refuses_payloads = False
+        self.cross_slot: str = ""
 
     def touch(self, key: bytes) -> None:
         """As Redis' signalModifiedKey."""
@@ -115,6 +117,8 @@ class Connection(Line):
     def run(self, command: Sequence[Any]) -> Any:
         """Run or queue one command."""
         if command[0] == "WATCH":
+            if self.server.cross_slot == "WATCH" and len({key_slot(key) for key in command[1:]}) > 1:
+                return ClusterCrossSlotError("Keys in request don't hash to the same slot")
             for key in command[1:]:
                 self.server.watchers.setdefault(key, set()).add(self)
             return b"OK"
@@ -143,6 +147,9 @@ class Connection(Line):
             if self.server.full:  # in a transaction Redis refuses everything then
                 self.refused = True
                 return OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+            if self.server.cross_slot == "MULTI" and len({key_slot(one[1]) for one in [*self.queue, command]}) > 1:
+                self.refused = True
+                return ClusterCrossSlotError("Keys in request don't hash to the same slot")
             self.queue.append(command)
             return b"QUEUED"
         return self.server.run(command)
@@ -531,3 +538,15 @@ def test_an_error_of_our_own_forgets_nothing() -> None:
     client.work.close()
 
     assert client.pending.behind([b"a"])
+
+
+@pytest.mark.parametrize("where", ["WATCH", "MULTI"])
+def test_a_cluster_behind_one_address_gets_a_transaction_for_each_slot(where: str) -> None:
+    client = Client(Server("one"), Server("two"))
+    client.servers[Side.SECOND].cross_slot = where
+    for key in KEYS:
+        client.write(key, b"1")
+    client.finish()
+
+    assert client.servers[Side.SECOND].data == dict.fromkeys(KEYS, b"1")
+    assert client.pending.counters.failed == 0
