@@ -33,6 +33,8 @@ from redismove.steps.access import Tell, address
 from redismove.steps.clients import clients_of_others
 
 _STAGES_THAT_ERASE: Final = (stages.PREPARE, stages.REPLICATE)
+_METHODS_WITH_DATABASES: Final = (stages.RDB, stages.COPY)
+"""Methods whose target may have fewer databases than the source."""
 _STAGES_THAT_LOOK_FOR_CLIENTS: Final = (stages.RETIRE, stages.CLEANUP)
 
 
@@ -162,6 +164,10 @@ def survey(
     if source is not None and settings.stage in _STAGES_THAT_LOOK_FOR_CLIENTS:
         source = dataclasses.replace(source, foreign_clients=clients_of_others(caches, source))
 
+    declared = _declared(settings, recorded, source, there, made_here, move_id=move_id, target_id=target_id)
+    if source is not None and _must_know_databases(settings, source):
+        source = dataclasses.replace(source, databases_used=_databases_used(caches, source))
+
     endpoint_file = settings.endpoint_path(project_folder, stack)
     move = Move(
         method=settings.method,
@@ -178,7 +184,7 @@ def survey(
         fixed_target_id="" if recorded.stage in ("", stages.ADOPT) else recorded.target_id,
         source=source,
         target=there,
-        declared_target=_declared(settings, recorded, source, there, made_here, move_id=move_id, target_id=target_id),
+        declared_target=declared,
         target_made_by_stack=made_here,
         link=link,
         evidence=recorded.evidence,
@@ -261,6 +267,16 @@ def _endpoint(path: Path) -> EndpointFacts | None:
         phase=document.phase,
         generation=document.generation,
     )
+
+
+def _must_know_databases(settings: MoveSettings, source: CacheFacts) -> bool:
+    asked = settings.method in _METHODS_WITH_DATABASES and settings.stage in _STAGES_THAT_ERASE
+    return asked and source.provisioning_state == "Succeeded" and not source.access_keys_disabled
+
+
+def _databases_used(caches: Caches, cache: CacheFacts) -> tuple[int, ...]:
+    with Server.open(address(caches, cache)) as server:
+        return tuple(sorted(database for database, keys in server.databases().items() if keys))
 
 
 def _count_keys(caches: Caches, cache: CacheFacts) -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 import pytest
 import requests
 
+from redismove.application import follow_endpoint
 from redismove.azure.errors import AzureError
 from redismove.azure.session import Session
 from tests.support.move import GROUP, Move, unchanged
@@ -100,6 +104,55 @@ def test_without_catch_up_the_loss_is_counted_announced_and_exact(new_move: NewM
 
 
 @pytest.mark.timeout(420)
+def test_without_catch_up_a_live_application_loses_exactly_what_was_announced(new_move: NewMove) -> None:
+    move = new_move(keys=100, method="rdb", catchUp=False)
+    move.stack.configure(acceptDataLoss=move.source_name)
+    Accounts.of(move)
+    move.go_to("adopt", "prepare")
+    with _writing(move) as written:
+        move.go_to("replicate", "verify", "cutover")
+        behind = len(written)
+        deadline = time.monotonic() + 30
+        while len(written) < behind + 20:  # it goes on at the target
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    with move.connect(move.target_name) as server:
+        there = server.execute([(key, ("EXISTS", key)) for key in written])
+    lost = len(there) - sum(int(answer) for answer in there)
+    assert lost > 0
+    assert move.stack.outputs()["cutover"]["differences"] == lost
+
+
+@contextmanager
+def _writing(move: Move) -> Iterator[list[bytes]]:
+    """An application that follows the Endpoint and sets one new key after another; gives those that it was told of."""
+    written: list[bytes] = []
+    over = threading.Event()
+    file = move.stack.folder / ".redismove" / f"endpoint-{move.stack.name}.json"
+
+    def credentials(resource_id: str) -> tuple[str | None, str]:
+        return None, caches.access_keys(resource_id)[0]
+
+    def write() -> None:
+        for number in itertools.count():
+            if over.wait(0.01):
+                return
+            key = b"live:%d" % number
+            if client.set(key, number):
+                written.append(key)
+
+    with move.azure() as caches, closing(follow_endpoint(file, credentials)) as client:
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            yield written
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.mark.timeout(420)
 def test_back_and_forward_again_exports_anew_and_keeps_the_files_where_asked(new_move: NewMove) -> None:
     move = new_move(keys=60, method="rdb")
     accounts = Accounts.of(move)
@@ -179,6 +232,25 @@ def test_a_target_of_somebody_else_is_refused_or_exported_first(new_move: NewMov
     with move.azure() as caches:
         caches.import_data(move.cache_id(move.target_name), file_urls=[url], timeout_s=60)
     assert move.signature(move.target_name) == held
+
+
+@pytest.mark.timeout(420)
+def test_a_target_of_another_shape_takes_what_fits_it(new_move: NewMove) -> None:
+    move = new_move(keys=100, seed={"shards": 2}, method="rdb")
+    Accounts.of(move)
+    where = {"resource-group": GROUP, "location": "westus2"}
+    move.cloud.seed(move.target_name, keys=10, shards=3, **where)
+    move.stack.configure(acceptErase=move.target_name)
+    move.go_to("adopt", "prepare", "replicate")
+    assert move.signature(move.target_name) == move.signature(move.source_name)
+
+    other = new_move(keys=100, method="rdb")
+    other.cloud.seed(other.target_name, keys=0, shards=2, **where)
+    other.stack.configure(acceptErase=other.target_name)
+    other.go_to("adopt")
+    refused = other.stack.stage("prepare")
+    assert "[RM-T16]" in refused.output, refused
+    assert "holds keys in (3)" in refused.output, "Azure would leave database 3 out and say nothing"
 
 
 @pytest.mark.timeout(420)

@@ -21,6 +21,7 @@ from redismove import stages
 from tests.support.application import Application
 from tests.support.move import Move
 from tests.support.stack import Result
+from tests.support.storage import Accounts
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -107,19 +108,23 @@ def _killed_once(move: Move, stage: str, rng: random.Random) -> str:
 
 
 @pytest.mark.timeout(3_600)
-def test_killed_anywhere_a_move_goes_on_and_loses_nothing(new_move: Callable[..., Move]) -> None:
+@pytest.mark.parametrize("method", [stages.GEO_REPLICATION, stages.RDB])
+def test_killed_anywhere_a_move_goes_on_and_loses_nothing(new_move: Callable[..., Move], method: str) -> None:
     rng = random.Random(SEED)
     left = KILLS
     while left > 0:
-        move = new_move(keys=500)
+        move = new_move(keys=500, method=method)
+        if method == stages.RDB:
+            Accounts.of(move)
+        way = stages.way(method)
         application = Application.start(move)
         history = [f"seed {SEED}"]
         try:
-            kills = dict.fromkeys(stages.STAGES, 0)
+            kills = dict.fromkeys(way, 0)
             for _ in range(min(left, KILLS_A_MOVE)):
-                kills[rng.choice(stages.STAGES)] += 1
+                kills[rng.choice(way)] += 1
             left -= min(left, KILLS_A_MOVE)
-            for stage in stages.STAGES:
+            for stage in way:
                 history += [_killed_once(move, stage, rng) for _ in range(kills[stage])]
                 taken = move.stack.stage(stage)
                 assert taken.ok, f"{history}: {taken}"

@@ -57,6 +57,15 @@ REFUSED = {
         {"source": SOURCE, "target": json.dumps({**json.loads(TARGET), "sku": "Balanced_B10"})},
         'redismove:target.sku: found "Balanced_B10", allowed C0 to C6 or P1 to P5 for kind "redis"',
     ),
+    "storage account by name": (
+        {"source": SOURCE, "storage": json.dumps({"source": "ordersfiles"})},
+        'redismove:storage.source: found "ordersfiles", allowed the full id of a storage account, like /subscriptions/',
+    ),
+    "container": (
+        {"source": SOURCE, "storage": json.dumps({"container": "RDB files"})},
+        'redismove:storage.container: found "RDB files", allowed 3 to 63 lower-case letters',
+    ),
+    "catch up": ({"source": SOURCE, "catchUp": "maybe"}, 'redismove:catchUp: found "maybe", allowed true or false'),
     "not an object": ({"source": "orders"}, 'redismove:source: found "orders", allowed an object'),
 }
 
@@ -77,7 +86,10 @@ _VALUES = st.one_of(
     st.text(), st.integers().map(str), st.just("{}"), st.dictionaries(st.text(), st.text()).map(json.dumps)
 )
 _KEYS = st.one_of(
-    st.sampled_from(["method", "stage", "source", "target", "soakHours", "cutover", "copy", "confirmDelete"]), st.text()
+    st.sampled_from(
+        ["method", "stage", "source", "target", "soakHours", "cutover", "copy", "storage", "confirmDelete"]
+    ),
+    st.text(),
 )
 
 
@@ -89,6 +101,16 @@ def test_any_configuration_is_read_or_refused_in_a_sentence(config: dict[str, st
     with contextlib.suppress(settings.SettingsError):
         move = settings.read(config)
         assert move.stage in stages.way(move.method)
+
+
+def test_storage_is_named_by_ids_and_may_be_left_out() -> None:
+    account = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/ordersfiles"
+    named = settings.read({"source": SOURCE, "storage": json.dumps({"target": account, "keepBlobs": "true"})})
+
+    assert (named.storage.source, named.storage.target) == ("", account)
+    assert (named.storage.container, named.storage.keep_blobs) == ("redismove", True)
+    assert (named.catch_up, named.managed_identity) == (True, False)
+    assert settings.read({"source": SOURCE, "catchUp": "false"}).catch_up is False
 
 
 def test_the_endpoint_file_lies_in_the_project_unless_said_otherwise(tmp_path: Path) -> None:
