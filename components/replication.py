@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pulumi
 
 from components.bulk_copy import BulkCopy
+from components.dual_write import DualWriteWindow
 from components.geo_replication_link import GeoReplicationLink
 from components.guards import Guards
 from components.rdb_transfer import RdbTransfer
@@ -81,10 +82,25 @@ def _rdb(
     return [done]
 
 
+def _dual_write(
+    survey: Survey, guards: Guards, needs: Sequence[pulumi.Resource], opts: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
+    del guards  # nothing of it is ever deleted in Azure
+    window = DualWriteWindow(
+        "dual-write",
+        survey.move.source_id,
+        survey.move.target_id,
+        endpoint_file=survey.endpoint_document,
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=list(needs))),
+    )
+    return [window]
+
+
 _BY_METHOD: dict[str, Declare] = {
     stages.GEO_REPLICATION: _geo_replication,
     stages.COPY: _copy,
     stages.RDB: _rdb,
+    stages.DUAL_WRITE: _dual_write,
 }
 
 

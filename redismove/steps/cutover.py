@@ -51,7 +51,7 @@ class Cutover:
     @property
     def store(self) -> FileEndpointStore:
         """The Endpoint document."""
-        return FileEndpointStore(Path(self.endpoint_file).absolute())
+        return store_at(self.endpoint_file)
 
     @property
     def limits(self) -> CutoverLimits:
@@ -61,6 +61,11 @@ class Cutover:
             hold_ms=self.hold_ms,
             fence_hold_ms=max(self.hold_ms, CutoverLimits.fence_hold_ms),
         )
+
+
+def store_at(endpoint_file: str) -> FileEndpointStore:
+    """Return the store of the Endpoint document *endpoint_file*, which may be relative to the project."""
+    return FileEndpointStore(Path(endpoint_file).absolute())
 
 
 def publish(asked: Cutover, *, tell: Tell) -> dict[str, Any]:
@@ -76,7 +81,7 @@ def publish(asked: Cutover, *, tell: Tell) -> dict[str, Any]:
     caches = _caches(asked)
     store = asked.store
     store.path.parent.mkdir(parents=True, exist_ok=True)
-    document = store.put(_entry(_live(caches, asked.source_id), "source"))
+    document = store.put(entry_of(_live(caches, asked.source_id), "source"))
     if document.state == "hold":
         tell("taking back the hold of a cut-over that was ended before it switched")
         take_back_hold(address(caches, _live(caches, asked.source_id)), endpoint=store)
@@ -104,7 +109,7 @@ def switch(asked: Cutover, *, to: Side, tell: Tell) -> dict[str, Any]:
     try:
         document = store.read()
     except EndpointMissing:
-        document = store.put(_entry(_live(caches, from_id), old_side))
+        document = store.put(entry_of(_live(caches, from_id), old_side))
     if same(document.entry.resource_id, to_id) and (old is None or document.phase == "settled"):
         report = CutoverReport(resumed=True)  # the switch and its fence are done; only the state does not say so yet
     elif old is None:
@@ -129,8 +134,8 @@ def switch(asked: Cutover, *, to: Side, tell: Tell) -> dict[str, Any]:
                 address(caches, old),
                 address(caches, new),
                 endpoint=store,
-                source_entry=_entry(old, old_side),
-                target_entry=_entry(new, to),
+                source_entry=entry_of(old, old_side),
+                target_entry=entry_of(new, to),
                 keys=keys,
                 limits=asked.limits,
                 hold_method=asked.hold,
@@ -142,7 +147,7 @@ def switch(asked: Cutover, *, to: Side, tell: Tell) -> dict[str, Any]:
     for sentence in report.not_possible:
         tell(sentence)
     return {
-        **_shown(_entry(new, to)),
+        **_shown(entry_of(new, to)),
         "cutover": to_dict(
             CutoverFacts(
                 from_id=from_id,
@@ -175,7 +180,8 @@ def _live(caches: Caches, cache_id: str) -> CacheFacts:
     return cache
 
 
-def _entry(cache: CacheFacts, role: Side) -> EndpointEntry:
+def entry_of(cache: CacheFacts, role: Side) -> EndpointEntry:
+    """Return what the Endpoint says of *cache*."""
     return EndpointEntry(
         host=cache.host_name,
         port=cache.ssl_port,

@@ -44,6 +44,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
+    "redismove/dual_write": (
+        {"redismove.dual_write", "redismove.endpoint", "redismove.application", "redismove.errors"},
+        {"redis", "hiredis"},
+    ),
     "redismove/review": ({"redismove"}, {"tenacity", "yaml"}),
     "redismove/cli": ({"redismove", "localazure"}, {"typer", "click", "rich", "pulumi", "azure", "redis"}),
     "localazure": (
