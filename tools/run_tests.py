@@ -86,9 +86,11 @@ def parse_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def marks_of(tier: str) -> str:
-    """Give the expression that selects a tier's tests, each test in one tier alone."""
+    """Give the expression that selects a tier's tests, each test in one tier alone; slow ones only with SLOW=1."""
     dearer = TIERS[TIERS.index(tier) + 1 :]
     terms = ([] if tier == "unit" else [tier]) + [f"not {mark}" for mark in dearer]
+    if not os.environ.get("SLOW"):
+        terms.append("not slow")
     return " and ".join(terms)
 
 

@@ -245,7 +245,7 @@ def _link_ready(move: Move) -> Broken | None:
 
 
 def _link_not_failed(move: Move) -> Broken | None:
-    if known(move.link).provisioning_state != "Failed":
+    if move.link is None or move.link.provisioning_state != "Failed":
         return None
     return Broken(
         thing=f"the link {name_of(move.source_id)}-{name_of(move.target_id)}",

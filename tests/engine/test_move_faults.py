@@ -61,6 +61,7 @@ FAULTS: dict[str, tuple[str, dict[str, object], bool]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(420)
 def test_a_link_is_made_in_the_end(new_move: NewMove) -> None:
     move = new_move(keys=20)
