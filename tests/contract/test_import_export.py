@@ -287,10 +287,8 @@ def test_what_is_written_after_the_export_is_not_in_the_file(made: Caches, east:
 
 
 def test_the_cache_serves_during_an_export_and_not_during_an_import(cloud: Cloud, made: Caches, east: Account) -> None:
-    command(cloud.home, "stop")
     home = Home(cloud.home)
     home.change_settings(durations={"export": 1.5, "import": 1.5})
-    command(cloud.home, "start")
     client = made.client.redis
     poller = client.begin_export_data(
         GROUP, "rdb-from", {"prefix": "busy", "container": east.container_url()}, polling_interval=1
