@@ -6,8 +6,7 @@ from typing import Any
 
 from pulumi_azure_native import redis
 
-from redismove.facts import CacheFacts
-from redismove.target import REPORTED_ONLY
+from redismove.facts import REPORTED_ONLY, CacheFacts
 
 _SNAKE = str.maketrans("-", "_")
 _KNOWN_CONFIGURATION = frozenset(redis.RedisCommonPropertiesRedisConfigurationArgs.__init__.__annotations__)

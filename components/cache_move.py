@@ -18,7 +18,7 @@ from components.stage_gate import StageGate
 from components.target_cache import TargetCache
 from redismove import plan, rules, stages
 from redismove.azure.caches import same
-from redismove.facts import EvidenceFacts
+from redismove.rules.subjects import endpoint_on_source, endpoint_on_target
 from redismove.settings import MoveSettings
 from redismove.steps.survey import Recorded, Survey, survey
 from redismove.target import not_carried
@@ -90,19 +90,13 @@ class CacheMove(pulumi.ComponentResource):
                 )
             )
         # What a state has lost is not made again once applications use the target: it would be written over.
-        if declared.replication and (not self._target_in_use or move.carried is not None):
+        if declared.replication and (not endpoint_on_target(move) or move.carried is not None):
             needs.extend(declare_replication(self._survey, guards, needs, self._child))
         evidence = None
-        if declared.evidence and (not self._target_in_use or move.evidence is not None):
+        if declared.evidence and (not endpoint_on_target(move) or move.evidence is not None):
             evidence = self._evidence(needs)
         endpoint = self._endpoint(declared, [*needs, *([evidence] if evidence else [])])
-        self.outputs = self._outputs(endpoint, evidence)
-
-    @property
-    def _target_in_use(self) -> bool:
-        """Whether applications are sent to the target now."""
-        endpoint = self.move.endpoint
-        return endpoint is not None and same(endpoint.resource_id, self.move.target_id)
+        self.outputs = self._outputs(declared, endpoint, evidence)
 
     @property
     def _loss_announced(self) -> bool:
@@ -136,8 +130,9 @@ class CacheMove(pulumi.ComponentResource):
     def _endpoint(self, declared: stages.Declaration, needs: list[pulumi.Resource]) -> Endpoint:
         move, settings = self.move, self._survey.settings
         active_id = move.target_id if declared.endpoint == "target" else move.source_id
-        wrong = (
-            move.endpoint is None or not same(move.endpoint.resource_id, active_id) or move.endpoint.phase != "settled"
+        live = move.endpoint
+        in_order = (
+            live is not None and same(live.resource_id, active_id) and (live.phase, live.state) == ("settled", "open")
         )
         return Endpoint(
             "endpoint",
@@ -150,9 +145,7 @@ class CacheMove(pulumi.ComponentResource):
             limit_s=settings.cutover.limit_seconds,
             hold_ms=settings.cutover.hold_milliseconds,
             hold=settings.cutover.hold,
-            requested_at_s=self._requested(
-                "endpoint", again=wrong or (move.endpoint is not None and move.endpoint.state != "open")
-            ),
+            requested_at_s=self._requested("endpoint", again=not in_order),
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(needs)),
         )
 
@@ -160,17 +153,14 @@ class CacheMove(pulumi.ComponentResource):
         recorded = self._recorded.requests.get(what, 0.0)
         return self.move.now_s if again or not recorded else recorded
 
-    def _outputs(self, endpoint: Endpoint, evidence: Evidence | None) -> dict[str, Any]:
+    def _outputs(self, declared: stages.Declaration, endpoint: Endpoint, evidence: Evidence | None) -> dict[str, Any]:
         move = self.move
         return {
             "stage": move.stage,
             "method": move.method,
             "source": _brief(move.source_id, move.source.location if move.source else ""),
             "target": _brief(move.target_id, move.declared_target.location if move.declared_target else ""),
-            "link": {
-                "declared": stages.declaration(move.method, move.stage).replication
-                and move.method == stages.GEO_REPLICATION
-            },
+            "link": {"declared": declared.replication and move.method == stages.GEO_REPLICATION},
             "evidence": evidence.evidence if evidence else None,
             "endpoint": {"host": endpoint.host, "port": endpoint.port, "resourceId": endpoint.resourceId},
             "cutover": endpoint.cutover,
@@ -191,12 +181,12 @@ def _look(settings: MoveSettings, recorded: Recorded) -> Survey:
 
 def _needs_new_evidence(found: Survey) -> bool:
     """At `verify` evidence is made anew where there is none that would open the next stage."""
-    move: Any = found.move
+    move = found.move
     if move.stage != stages.VERIFY:
         return False
-    if move.endpoint is not None and not same(move.endpoint.resource_id, move.source_id):
+    if move.endpoint is not None and not endpoint_on_source(move):
         return False  # on the way back the cut-over comes first: nothing is carried over a cache that is in use
-    evidence: EvidenceFacts | None = move.evidence
+    evidence = move.evidence
     if evidence is None or evidence.method != move.method:
         return True
     if evidence.differences and move.consent.catch_up:
@@ -207,7 +197,7 @@ def _needs_new_evidence(found: Survey) -> bool:
         return True  # the link is made again in this update, and fills the target anew
     if evidence.made_at_s < move.stage_since_s:
         return True  # it is of an earlier verify; the target may have been filled anew since
-    return bool(move.now_s - evidence.made_at_s > move.limits.evidence_max_age_hours * 3600)
+    return move.now_s - evidence.made_at_s > move.limits.evidence_max_age_hours * 3600
 
 
 def _brief(cache_id: str, location: str) -> dict[str, str] | None:

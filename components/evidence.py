@@ -14,7 +14,7 @@ from redismove.steps.evidence import compare
 
 
 class EvidenceProvider(Provider):
-    """Compares source and target when asked; it only reads, and what it found stays as it was found."""
+    """Compares when asked, by `steps.evidence.compare`; what was found stays as it was found."""
 
     significant = ("sourceId", "targetId", "method", "depth", "requestedAt")
 

@@ -59,6 +59,10 @@ MANAGED: Final = "managed"
 """`CacheFacts.product` of Azure Managed Redis and of Enterprise (`Microsoft.Cache/redisEnterprise`)."""
 
 
+REPORTED_ONLY: Final = ("maxclients", "preferred-data-archive-auth-method", "zonal-configuration")
+"""Settings of a redisConfiguration that Azure reports and does not take (Microsoft.Cache/redis 2024-11-01)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FirewallRule:
     """One IP range that may reach a cache."""

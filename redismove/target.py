@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from redismove import stages
-from redismove.facts import CacheFacts
+from redismove.facts import REPORTED_ONLY, CacheFacts
 from redismove.settings import MoveSettings
 
 MOVE_TAG: Final = "redismove-move"
@@ -28,7 +28,8 @@ _PERSISTENCE_CONFIGURATION: Final = (
     "aof-backup-enabled",
     "preferred-data-persistence-auth-method",
 )
-REPORTED_ONLY: Final = ("maxclients", "preferred-data-archive-auth-method", "zonal-configuration")
+_NOT_DECLARED: Final = frozenset(_NOT_CARRIED_CONFIGURATION + _PERSISTENCE_CONFIGURATION + REPORTED_ONLY)
+"""Settings that the target does not take over."""
 _COMPARED: Final = (
     "sku_name",
     "redis_version",
@@ -67,8 +68,7 @@ def target_like(source: CacheFacts, settings: MoveSettings, *, move_id: str, tar
 
     A geo link allows one replica, no zones and no persistence; the other methods need none of these to serve
     either, and storage secrets cannot be read back, so persistence is never carried (see `not_carried`). The memory
-    policy, TLS and
-    port settings, firewall rules, patch schedule, access policies, tags and identity are the source's.
+    policy, TLS and port settings, firewall rules, patch schedule, access policies, tags and identity are the source's.
     """
     asked = settings.target
     assert asked is not None, "a target is declared only where the settings name one"
@@ -81,11 +81,7 @@ def target_like(source: CacheFacts, settings: MoveSettings, *, move_id: str, tar
         else ("Premium" if family == "P" else "Standard")
     )
     geo = settings.method == stages.GEO_REPLICATION
-    configuration = {
-        key: value
-        for key, value in source.redis_configuration.items()
-        if key not in _NOT_CARRIED_CONFIGURATION + _PERSISTENCE_CONFIGURATION + REPORTED_ONLY
-    }
+    configuration = {key: value for key, value in source.redis_configuration.items() if key not in _NOT_DECLARED}
     if settings.enable_notifications:
         # The way back from the cut-over follows the target's changes as the way there follows the source's.
         configuration["notify-keyspace-events"] = notifications_with_ours(source.notify_keyspace_events)
@@ -113,7 +109,7 @@ def target_like(source: CacheFacts, settings: MoveSettings, *, move_id: str, tar
         firewall_rules=source.firewall_rules,
         patch_schedule=source.patch_schedule,
         access_policies=source.access_policies,
-        access_policy_assignments=tuple(a for a in source.access_policy_assignments),
+        access_policy_assignments=source.access_policy_assignments,
         identity_type=source.identity_type,
         user_assigned_identities=source.user_assigned_identities,
         tags={**source.tags, MOVE_TAG: move_id, SOURCE_TAG: source.name},
@@ -143,9 +139,7 @@ def settings_that_differ(source: CacheFacts, target: CacheFacts) -> tuple[str, .
     """Name the settings of *target* that are not the source's, among those that are to be carried."""
     differ = [name for name in _COMPARED if getattr(source, name) != getattr(target, name)]
     differ += [name for name in _CONTAINED if not set(getattr(source, name)) <= set(getattr(target, name))]
-    carried = set(source.redis_configuration) - set(
-        _NOT_CARRIED_CONFIGURATION + _PERSISTENCE_CONFIGURATION + REPORTED_ONLY
-    )
+    carried = set(source.redis_configuration) - _NOT_DECLARED
     # Reserved memory and client limits follow the size; only at the same size do they have to be alike.
     if (source.sku_family, source.sku_capacity) != (target.sku_family, target.sku_capacity):
         carried -= {"maxmemory-reserved", "maxfragmentationmemory-reserved", "maxmemory-delta"}

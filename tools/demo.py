@@ -158,22 +158,14 @@ def start_application(demo: Demo) -> subprocess.Popen[str]:
     """Start the application; it reads the Endpoint, which points at the source from the beginning."""
     from redismove.azure.caches import Caches
     from redismove.azure.session import Session
-    from redismove.endpoint import EndpointEntry, FileEndpointStore
+    from redismove.endpoint import FileEndpointStore
+    from redismove.steps.cutover import entry_of
 
     os.environ.update(demo.environment)
     session = Session.from_environment()
     source = Caches(session).read(session.cache_id(GROUP, SOURCE))
     assert source is not None
-    FileEndpointStore(demo.endpoint_file).put(
-        EndpointEntry(
-            host=source.host_name,
-            port=source.ssl_port,
-            tls=True,
-            clustered=source.shard_count > 0,
-            resource_id=source.id,
-            role="source",
-        )
-    )
+    FileEndpointStore(demo.endpoint_file).put(entry_of(source, "source"))
     console.print(
         f"[bold]application[/bold]  writes {demo.rate:.0f} times a second and follows {demo.endpoint_file.name}"
     )

@@ -15,6 +15,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 from redismove.azure.errors import AzureError, plain, told_as_ours
 from redismove.azure.session import Session
 from redismove.facts import (
+    REPORTED_ONLY,
     AccessPolicy,
     AccessPolicyAssignment,
     CacheFacts,
@@ -63,14 +64,25 @@ class Caches:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @classmethod
+    def of(cls, cache_id: str) -> Caches:
+        """Return the caches of the subscription of *cache_id*, signed in as the environment says."""
+        return cls(Session.from_environment(CacheId.parse(cache_id).subscription_id))
+
     def _told(self, what: str) -> Any:
         return told_as_ours(what, self._session.endpoint)
 
     def _client(self, cache_id: str) -> Any:
+        return self._session.of(CacheId.parse(cache_id).subscription_id).redis
+
+    def _get(self, cache_id: str) -> Any | None:
+        """Return what the GET of a cache answers, None where Azure has no such cache."""
         parts = CacheId.parse(cache_id)
-        if parts.subscription_id.lower() == self._session.subscription_id.lower():
-            return self._session.redis
-        return Session(self._session.endpoint, parts.subscription_id, self._session.instance_discovery).redis
+        with self._told(f'reading cache "{parts.name}"'):
+            try:
+                return self._client(cache_id).redis.get(parts.resource_group, parts.name)
+            except ResourceNotFoundError:
+                return None
 
     def read(self, cache_id: str) -> CacheFacts | None:
         """
@@ -82,17 +94,16 @@ class Caches:
         Raises:
             AzureError: Azure cannot be asked.
         """
+        cache = self._get(cache_id)
+        return None if cache is None else self._whole(cache_id, cache)
+
+    def _whole(self, cache_id: str, cache: Any) -> CacheFacts:
+        """Add to a GET's answer what only further requests tell."""
         parts = CacheId.parse(cache_id)
-        client = self._client(cache_id)
-        where = (parts.resource_group, parts.name)
         with self._told(f'reading cache "{parts.name}"'):
-            try:
-                cache = client.redis.get(*where)
-            except ResourceNotFoundError:
-                return None
             details: dict[str, Any] = {}
             if cache.provisioning_state not in ("Creating", "Deleting"):
-                details = self._details(client, where)
+                details = self._details(self._client(cache_id), (parts.resource_group, parts.name))
             return _facts(cache, parts, details)
 
     def all_in_subscription(self) -> list[CacheFacts]:
@@ -105,13 +116,8 @@ class Caches:
 
     def state(self, cache_id: str) -> str:
         """Return the provisioning state of a cache, "" where Azure has no such cache."""
-        parts = CacheId.parse(cache_id)
-        with self._told(f'reading cache "{parts.name}"'):
-            try:
-                cache = self._client(cache_id).redis.get(parts.resource_group, parts.name)
-            except ResourceNotFoundError:
-                return ""
-        return str(getattr(cache.provisioning_state, "value", cache.provisioning_state) or "")
+        cache = self._get(cache_id)
+        return "" if cache is None else _word(cache.provisioning_state)
 
     def _details(self, client: Any, where: tuple[str, str]) -> dict[str, Any]:
         return {
@@ -152,7 +158,7 @@ class Caches:
                 link = self._client(primary_id).linked_server.get(primary.resource_group, primary.name, secondary.name)
             except ResourceNotFoundError:
                 return LinkFacts(primary_id=primary_id, secondary_id=secondary_id, exists=False, provisioning_state="")
-        role = str(getattr(link.server_role, "value", link.server_role))
+        role = _word(link.server_role)
         if role == "Primary":
             # The record of the other side: the cache that was asked is the secondary of this pair.
             return LinkFacts(
@@ -184,21 +190,24 @@ class Caches:
         Raises:
             AzureError: it did not settle in time.
         """
-        for facts in self._watch(cache_id, timeout_s):
-            if facts is None or facts.provisioning_state in SETTLED:
-                return facts
-            tell(f'cache "{facts.name}" is {facts.provisioning_state}; waiting')
+        for cache in self._watch(cache_id, timeout_s):
+            if cache is None:
+                return None
+            state = _word(cache.provisioning_state)
+            if state in SETTLED:
+                return self._whole(cache_id, cache)
+            tell(f'cache "{cache.name}" is {state}; waiting')
         raise AzureError(
             f'cache "{CacheId.parse(cache_id).name}": a management operation is still running after '
             f"{timeout_s:.0f} s, allowed none; wait for it in the portal, then run the same command again "
             "(redismove:settleMinutes sets the limit)"
         )
 
-    def _watch(self, cache_id: str, timeout_s: float) -> Iterator[CacheFacts | None]:
+    def _watch(self, cache_id: str, timeout_s: float) -> Iterator[Any | None]:
         deadline = time.monotonic() + timeout_s
         pause_s = 0.25
         while True:
-            yield self.read(cache_id)
+            yield self._get(cache_id)
             if time.monotonic() + pause_s > deadline:
                 return
             time.sleep(pause_s)
@@ -362,10 +371,7 @@ def _archive_identity(subscription_id: str) -> dict[str, str]:
     return {"preferred_data_archive_auth_method": "ManagedIdentity", "storage_subscription_id": subscription_id}
 
 
-_READ_ONLY_CONFIGURATION: Final = frozenset({"maxclients", "preferred-data-archive-auth-method", "zonal-configuration"})
-
-
-def configuration_text(configuration: Any) -> dict[str, str]:
+def _configuration_text(configuration: Any) -> dict[str, str]:
     """Return a redisConfiguration as Azure writes it: names with hyphens, values as text."""
     if configuration is None:
         return {}
@@ -376,12 +382,7 @@ def configuration_text(configuration: Any) -> dict[str, str]:
 
 
 def _writable(configuration: Any) -> dict[str, str]:
-    return {k: v for k, v in configuration_text(configuration).items() if k not in _READ_ONLY_CONFIGURATION}
-
-
-def writable_configuration(configuration: dict[str, str]) -> dict[str, str]:
-    """Return *configuration* without what Azure only reports."""
-    return {k: v for k, v in configuration.items() if k not in _READ_ONLY_CONFIGURATION}
+    return {k: v for k, v in _configuration_text(configuration).items() if k not in REPORTED_ONLY}
 
 
 def _while_busy(timeout_s: float) -> Any:
@@ -400,8 +401,13 @@ def _duration(value: Any) -> str:
     return str(value or "PT5H")
 
 
+def _word(value: Any) -> str:
+    """Return the text of what Azure's models give as an enumeration, as text or not at all."""
+    return str(getattr(value, "value", value) or "")
+
+
 def _facts(cache: Any, parts: CacheId, details: dict[str, Any]) -> CacheFacts:
-    configuration = configuration_text(cache.redis_configuration)
+    configuration = _configuration_text(cache.redis_configuration)
     on = lambda key: configuration.get(key, "").lower() == "true"  # noqa: E731 - reads as the sentence it stands in
     identity = cache.identity
     return CacheFacts(
@@ -410,17 +416,15 @@ def _facts(cache: Any, parts: CacheId, details: dict[str, Any]) -> CacheFacts:
         resource_group=parts.resource_group,
         subscription_id=parts.subscription_id,
         location=region(cache.location),
-        provisioning_state=str(getattr(cache.provisioning_state, "value", cache.provisioning_state) or ""),
-        sku_name=str(getattr(cache.sku.name, "value", cache.sku.name)),
-        sku_family=str(getattr(cache.sku.family, "value", cache.sku.family)),
+        provisioning_state=_word(cache.provisioning_state),
+        sku_name=_word(cache.sku.name),
+        sku_family=_word(cache.sku.family),
         sku_capacity=int(cache.sku.capacity),
         redis_version=cache.redis_version or "",
         shard_count=int(cache.shard_count or 0),
         replicas_per_primary=int(cache.replicas_per_primary or cache.replicas_per_master or 1),
         zones=tuple(cache.zones or ()),
-        zonal_allocation_policy=str(
-            getattr(cache.zonal_allocation_policy, "value", cache.zonal_allocation_policy) or ""
-        ),
+        zonal_allocation_policy=_word(cache.zonal_allocation_policy),
         rdb_backup_enabled=on("rdb-backup-enabled"),
         aof_backup_enabled=on("aof-backup-enabled"),
         subnet_id=cache.subnet_id or "",
@@ -428,14 +432,12 @@ def _facts(cache: Any, parts: CacheId, details: dict[str, Any]) -> CacheFacts:
         private_endpoints=tuple(c.name or "" for c in cache.private_endpoint_connections or ()),
         linked_servers=tuple(linked.id for linked in cache.linked_servers or ()),
         non_ssl_port_enabled=bool(cache.enable_non_ssl_port),
-        minimum_tls_version=str(getattr(cache.minimum_tls_version, "value", cache.minimum_tls_version) or ""),
-        public_network_access=str(
-            getattr(cache.public_network_access, "value", cache.public_network_access) or "Enabled"
-        ),
+        minimum_tls_version=_word(cache.minimum_tls_version),
+        public_network_access=_word(cache.public_network_access) or "Enabled",
         access_keys_disabled=bool(cache.disable_access_key_authentication),
-        update_channel=str(getattr(cache.update_channel, "value", cache.update_channel) or ""),
+        update_channel=_word(cache.update_channel),
         redis_configuration=configuration,
-        identity_type=str(getattr(identity.type, "value", identity.type)) if identity else "",
+        identity_type=_word(identity.type) if identity else "",
         user_assigned_identities=tuple(identity.user_assigned_identities or {}) if identity else (),
         tags=dict(cache.tags or {}),
         host_name=cache.host_name or "",

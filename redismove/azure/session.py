@@ -52,8 +52,7 @@ class Session:
         if not subscription:
             raise AzureError(
                 "subscription: found none, allowed the id of the source's subscription; set ARM_SUBSCRIPTION_ID, or "
-                "for the "
-                'local Azure run `eval "$(redismove local env)"`'
+                'for the local Azure run `eval "$(redismove local env)"`'
             )
         return cls(
             endpoint=(_environment("ARM_ENDPOINT") or PUBLIC_ARM).rstrip("/"),
@@ -73,25 +72,25 @@ class Session:
                 return ClientSecretCredential(tenant, client, secret, **options)
             return DefaultAzureCredential(exclude_interactive_browser_credential=True, **options)
 
+    @property
+    def _options(self) -> dict[str, Any]:
+        """What every management client is told besides who we are."""
+        elsewhere = {"base_url": self.endpoint, "credential_scopes": [f"{self.endpoint}/.default"]}
+        return {"polling_interval": 5, **({} if self.endpoint == PUBLIC_ARM else elsewhere)}
+
     @cached_property
     def redis(self) -> RedisManagementClient:
         """The client of Microsoft.Cache/redis in this subscription."""
-        options: dict[str, Any] = {}
-        if self.endpoint != PUBLIC_ARM:
-            options = {"base_url": self.endpoint, "credential_scopes": [f"{self.endpoint}/.default"]}
         with told_as_ours("signing in to Azure", self.endpoint):
-            return RedisManagementClient(self.credential, self.subscription_id, polling_interval=5, **options)
+            return RedisManagementClient(self.credential, self.subscription_id, **self._options)
 
     @cached_property
     def storage(self) -> StorageManagementClient:
         """The client of Microsoft.Storage in this subscription."""
         from azure.mgmt.storage import StorageManagementClient
 
-        options: dict[str, Any] = {}
-        if self.endpoint != PUBLIC_ARM:
-            options = {"base_url": self.endpoint, "credential_scopes": [f"{self.endpoint}/.default"]}
         with told_as_ours("signing in to Azure", self.endpoint):
-            return StorageManagementClient(self.credential, self.subscription_id, polling_interval=5, **options)
+            return StorageManagementClient(self.credential, self.subscription_id, **self._options)
 
     def of(self, subscription_id: str) -> Session:
         """Return the session of a subscription, which may be this one."""

@@ -8,8 +8,6 @@ from redismove.azure.caches import Caches
 from redismove.dataplane.connect import Secret, ServerAddress
 from redismove.facts import CacheFacts
 
-REDIS_SCOPE = "https://redis.azure.com/.default"
-
 
 def address(caches: Caches, cache: CacheFacts, *, which: str = "Primary") -> ServerAddress:
     """

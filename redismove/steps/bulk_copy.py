@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from redismove import stages
 from redismove.azure.caches import CacheId, Caches, same
 from redismove.azure.errors import AzureError
-from redismove.azure.session import Session
 from redismove.dataplane.connect import Server
 from redismove.dataplane.copy import CopyProgress, copy
 from redismove.dataplane.throttle import Limits
 from redismove.facts import CarriedFacts
 from redismove.steps.access import Tell, address
 from redismove.steps.in_use import refuse_if_in_use
-
-_TELL_EVERY_S: Final = 5.0
+from redismove.steps.progress import at_intervals
 
 
 def bulk_copy(
@@ -45,7 +41,7 @@ def bulk_copy(
     if same(source_id, target_id):
         raise AzureError(f"target {target_id}: found the source itself, allowed another cache; nothing was copied")
     refuse_if_in_use(endpoint_file, target_id)
-    caches = Caches(Session.from_environment(CacheId.parse(source_id).subscription_id))
+    caches = Caches.of(source_id)
     source, target = caches.read(source_id), caches.read(target_id)
     if source is None or target is None:
         missing = source_id if source is None else target_id
@@ -59,7 +55,7 @@ def bulk_copy(
             far,
             limits=Limits(keys_per_s=keys_per_s, mb_per_s=mb_per_s),
             checkpoint=file,
-            on_progress=_told(tell),
+            on_progress=at_intervals(tell, _words),
             on_notice=tell,
         )
     tell(f"copied {done.copied:,} keys in {done.duration_s:.1f} s")
@@ -74,19 +70,10 @@ def bulk_copy(
     )
 
 
-def _told(tell: Tell) -> Callable[[CopyProgress], None]:
-    last = time.monotonic()
-
-    def progress(at: CopyProgress) -> None:
-        nonlocal last
-        if time.monotonic() - last < _TELL_EVERY_S:
-            return
-        last = time.monotonic()
-        left = f", about {at.remaining_s:.0f} s left" if at.remaining_s is not None else ""
-        slowed = f", slowed: {at.slowed_by}" if at.slowed_by else ""
-        tell(
-            f"{at.share:.0%}: {at.copied:,} of about {at.expected:,} keys, {at.keys_per_s:,.0f} keys/s, "
-            f"{at.mb_per_s:.1f} MB/s{left}{slowed}"
-        )
-
-    return progress
+def _words(at: CopyProgress) -> str:
+    left = f", about {at.remaining_s:.0f} s left" if at.remaining_s is not None else ""
+    slowed = f", slowed: {at.slowed_by}" if at.slowed_by else ""
+    return (
+        f"{at.share:.0%}: {at.copied:,} of about {at.expected:,} keys, {at.keys_per_s:,.0f} keys/s, "
+        f"{at.mb_per_s:.1f} MB/s{left}{slowed}"
+    )

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from redismove.azure.caches import CacheId, Caches, same
 from redismove.azure.errors import AzureError
-from redismove.azure.session import Session
 from redismove.dataplane.cutover import (
-    CutoverEvent,
     CutoverLimits,
     CutoverReport,
     cut_over,
@@ -23,6 +20,7 @@ from redismove.dataplane.tally import count_and_cut_over
 from redismove.endpoint import EndpointEntry, EndpointMissing, FileEndpointStore
 from redismove.facts import CacheFacts, CutoverFacts, to_dict
 from redismove.steps.access import AccessKeys, Tell, address
+from redismove.steps.progress import each_event
 
 Side = Literal["source", "target"]
 _SETTLE_S = 3_600.0
@@ -78,13 +76,14 @@ def publish(asked: Cutover, *, tell: Tell) -> dict[str, Any]:
     Raises:
         RedismoveError: the document names another cache.
     """
-    caches = _caches(asked)
+    caches = Caches.of(asked.source_id)
     store = asked.store
     store.path.parent.mkdir(parents=True, exist_ok=True)
-    document = store.put(entry_of(_live(caches, asked.source_id), "source"))
+    source = _live(caches, asked.source_id)
+    document = store.put(entry_of(source, "source"))
     if document.state == "hold":
         tell("taking back the hold of a cut-over that was ended before it switched")
-        take_back_hold(address(caches, _live(caches, asked.source_id)), endpoint=store)
+        take_back_hold(address(caches, source), endpoint=store)
         document = store.read()
     return _shown(document.entry)
 
@@ -99,7 +98,7 @@ def switch(asked: Cutover, *, to: Side, tell: Tell) -> dict[str, Any]:
     Raises:
         RedismoveError: it could not be done; before the switch nothing has changed, after it the next run goes on.
     """
-    caches = _caches(asked)
+    caches = Caches.of(asked.source_id)
     counting = asked.count_loss and to == "target"
     from_id, to_id = (asked.source_id, asked.target_id) if to == "target" else (asked.target_id, asked.source_id)
     old_side: Side = "source" if to == "target" else "target"
@@ -127,7 +126,7 @@ def switch(asked: Cutover, *, to: Side, tell: Tell) -> dict[str, Any]:
                 keys=keys,
                 limits=asked.limits,
                 hold_method=asked.hold,
-                on_event=_told(tell),
+                on_event=each_event(tell),
             )
         else:
             report = (count_and_cut_over if counting else cut_over)(
@@ -139,7 +138,7 @@ def switch(asked: Cutover, *, to: Side, tell: Tell) -> dict[str, Any]:
                 keys=keys,
                 limits=asked.limits,
                 hold_method=asked.hold,
-                on_event=_told(tell),
+                on_event=each_event(tell),
                 carry=asked.carry,
                 notify_keyspace_events=old.notify_keyspace_events,
                 target_notify_keyspace_events=new.notify_keyspace_events,
@@ -169,10 +168,6 @@ def _differences(report: CutoverReport) -> int:
     return sum(int(number or 0) for number in found)
 
 
-def _caches(asked: Cutover) -> Caches:
-    return Caches(Session.from_environment(CacheId.parse(asked.source_id).subscription_id))
-
-
 def _live(caches: Caches, cache_id: str) -> CacheFacts:
     cache = caches.settled(cache_id, timeout_s=_SETTLE_S)
     if cache is None:
@@ -194,7 +189,3 @@ def entry_of(cache: CacheFacts, role: Side) -> EndpointEntry:
 
 def _shown(entry: EndpointEntry) -> dict[str, Any]:
     return {"host": entry.host, "port": entry.port, "tls": entry.tls, "resourceId": entry.resource_id}
-
-
-def _told(tell: Tell) -> Callable[[CutoverEvent], None]:
-    return lambda event: tell(f"{event.step}: {event.message}")

@@ -7,7 +7,6 @@ import time
 from redismove import stages
 from redismove.azure.caches import CacheId, Caches, same
 from redismove.azure.errors import AzureError
-from redismove.azure.session import Session
 from redismove.facts import CarriedFacts
 from redismove.steps.access import Tell
 from redismove.steps.cutover import entry_of, store_at
@@ -25,7 +24,7 @@ def open_window(source_id: str, target_id: str, *, endpoint_file: str, tell: Tel
         RedismoveError: a cache is missing, or a cut-over is under way.
     """
     refuse_if_in_use(endpoint_file, target_id)
-    caches = Caches(Session.from_environment(CacheId.parse(source_id).subscription_id))
+    caches = Caches.of(source_id)
     target = caches.read(target_id)
     if target is None:
         raise AzureError(

@@ -11,20 +11,19 @@ from typing import Final
 from redismove import stages, target
 from redismove.azure.caches import CacheId, Caches
 from redismove.azure.errors import AzureError
-from redismove.azure.session import Session
 from redismove.dataplane.connect import Node, Server
 from redismove.dataplane.verify import Depth, Difference, Progress, verify
 from redismove.facts import CacheFacts, EvidenceFacts
 from redismove.steps.access import Tell, address
 from redismove.steps.in_use import refuse_if_in_use
 from redismove.steps.keep_up import keeping_up
+from redismove.steps.progress import at_intervals
 
 NO_OFFSETS: Final = -1
 MARKER_PREFIX: Final = b"redismove:marker:"
 _LAG_DEADLINE_S: Final = 30.0
 _ROUNDS: Final = 12
 """A key that is written all the time differs in some rounds; one that differs in all of them differs."""
-_TELL_EVERY_S: Final = 5.0
 
 
 def compare(
@@ -55,7 +54,7 @@ def compare(
     linked = method == stages.GEO_REPLICATION
     if not linked:
         refuse_if_in_use(endpoint_file, target_id)
-    caches = Caches(Session.from_environment(CacheId.parse(source_id).subscription_id))
+    caches = Caches.of(source_id)
     source, there = _both(caches, source_id, target_id)
     link_state = caches.link(source_id, target_id).provisioning_state if linked else ""
     with Server.open(address(caches, source)) as here, Server.open(address(caches, there)) as far:
@@ -68,7 +67,7 @@ def compare(
                 far,
                 depth=depth,
                 rounds=_ROUNDS,
-                on_progress=_told(tell),
+                on_progress=at_intervals(tell, _round),
                 known_ignored=lambda _database, key: key.startswith(MARKER_PREFIX),
             )
     return EvidenceFacts(
@@ -163,13 +162,5 @@ def _offset(server: Server, node: Node, name: str) -> int:
     return int(value) if value.isdigit() else NO_OFFSETS
 
 
-def _told(tell: Tell) -> Callable[[Progress], None]:
-    last = time.monotonic()
-
-    def progress(at: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _TELL_EVERY_S:
-            last = time.monotonic()
-            tell(f"round {at.round}: {at.scanned} of about {at.expected} keys looked at, {at.different} differ so far")
-
-    return progress
+def _round(at: Progress) -> str:
+    return f"round {at.round}: {at.scanned} of about {at.expected} keys looked at, {at.different} differ so far"

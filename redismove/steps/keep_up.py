@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from redismove.azure.caches import Caches
-from redismove.dataplane.cutover_report import CutoverEvent, CutoverLimits, CutoverReport, Teller
+from redismove.dataplane.cutover_report import CutoverLimits, CutoverReport, Teller
 from redismove.dataplane.errors import DataPlaneError
 from redismove.dataplane.own import OwnServer, OwnSource
 from redismove.dataplane.pursuit import Pursuit
 from redismove.facts import CacheFacts
 from redismove.steps.access import Tell, address
+from redismove.steps.progress import each_event
 
 _LIMIT_S: Final = 24 * 3600.0
 _HOLD_MS: Final = 1_000
@@ -41,7 +42,7 @@ def keeping_up(caches: Caches, source: CacheFacts, target: CacheFacts, *, tell: 
             there,
             limits=CutoverLimits(total_s=_LIMIT_S),
             report=CutoverReport(),
-            tell=Teller(_told(tell)),
+            tell=Teller(each_event(tell)),
             deadline=time.monotonic() + _LIMIT_S,
             notify_keyspace_events=source.notify_keyspace_events,
         )
@@ -84,7 +85,3 @@ def _carrying(pursuit: Pursuit) -> Iterator[None]:
     gap = pursuit.gap() if pursuit.following else None
     if gap is not None:
         raise DataPlaneError(f"while both caches were compared {gap}; run the same command again")
-
-
-def _told(tell: Tell) -> Callable[[CutoverEvent], None]:
-    return lambda event: tell(f"{event.step}: {event.message}")

@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 from redismove.azure.caches import CacheId, Caches
 from redismove.azure.errors import AzureError
-from redismove.azure.session import Session
 from redismove.steps.access import Tell
 
 _TELL_EVERY_S = 15.0
 
 
-def _caches(cache_id: str) -> Caches:
-    return Caches(Session.from_environment(CacheId.parse(cache_id).subscription_id))
+def _called(source_id: str, target_id: str) -> str:
+    return f'link "{CacheId.parse(source_id).name}"-"{CacheId.parse(target_id).name}"'
 
 
 def wait_until_linked(source_id: str, target_id: str, *, timeout_s: float, tell: Tell) -> None:
@@ -24,8 +23,8 @@ def wait_until_linked(source_id: str, target_id: str, *, timeout_s: float, tell:
     Raises:
         AzureError: the link failed, vanished, or was not there in time.
     """
-    caches = _caches(source_id)
-    names = f'link "{CacheId.parse(source_id).name}"-"{CacheId.parse(target_id).name}"'
+    caches = Caches.of(source_id)
+    names = _called(source_id, target_id)
     _wait(lambda: _linked(caches, source_id, target_id, names), names, "Succeeded", timeout_s, tell)
 
 
@@ -36,8 +35,8 @@ def wait_until_unlinked(source_id: str, target_id: str, *, timeout_s: float, tel
     Raises:
         AzureError: it was not gone in time.
     """
-    caches = _caches(source_id)
-    names = f'link "{CacheId.parse(source_id).name}"-"{CacheId.parse(target_id).name}"'
+    caches = Caches.of(source_id)
+    names = _called(source_id, target_id)
     _wait(lambda: _unlinked(caches, source_id, target_id), names, "gone, both caches Succeeded", timeout_s, tell)
 
 

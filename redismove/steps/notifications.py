@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from redismove.azure.caches import CacheId, Caches
-from redismove.azure.session import Session
+from redismove.azure.caches import Caches
 from redismove.steps.access import Tell
 from redismove.target import notifications_with_ours
 
@@ -14,7 +13,7 @@ def switch_on(source_id: str, *, timeout_s: float, tell: Tell) -> str:
 
     Does nothing where the setting suffices already.
     """
-    caches = Caches(Session.from_environment(CacheId.parse(source_id).subscription_id))
+    caches = Caches.of(source_id)
     source = caches.settled(source_id, timeout_s=timeout_s, tell=tell)
     before = source.notify_keyspace_events if source else ""
     wanted = notifications_with_ours(before)
@@ -27,7 +26,7 @@ def switch_on(source_id: str, *, timeout_s: float, tell: Tell) -> str:
 
 def switch_off(source_id: str, before: str, *, timeout_s: float, tell: Tell) -> None:
     """Set what was set *before*; nothing where the source is gone or the setting is that already."""
-    caches = Caches(Session.from_environment(CacheId.parse(source_id).subscription_id))
+    caches = Caches.of(source_id)
     source = caches.settled(source_id, timeout_s=timeout_s, tell=tell)
     if source is None or source.notify_keyspace_events == before:
         return

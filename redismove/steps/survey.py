@@ -57,7 +57,6 @@ class Recorded:
     evidence: EvidenceFacts | None = None
     cutover: CutoverFacts | None = None
     carried: CarriedFacts | None = None
-    endpoint_active: str = ""
     requests: dict[str, float] = field(default_factory=dict)
 
 
@@ -111,7 +110,6 @@ def recorded_by(recorded: dict[str, dict[str, Any]]) -> Recorded:
         evidence=from_dict(EvidenceFacts, found) if found else None,
         cutover=from_dict(CutoverFacts, cutover) if cutover else None,
         carried=from_dict(CarriedFacts, carried) if carried else None,
-        endpoint_active=str(endpoint.get("active") or ""),
         requests={
             "evidence": float(evidence.get("requestedAt") or 0.0),
             "endpoint": float(endpoint.get("requestedAt") or 0.0),
@@ -137,7 +135,6 @@ def survey(
 
     *now_s* is the Unix time to judge ages by, the present where it is None; *tell* gets a sentence while waiting.
 
-
     Raises:
         RedismoveError: Azure or Redis cannot be asked.
     """
@@ -160,13 +157,14 @@ def survey(
     made_here = target.made_by(there, recorded.move_id)
 
     if there is not None and settings.stage in _STAGES_THAT_ERASE and not made_here:
-        there = dataclasses.replace(there, keys=_count_keys(caches, there))
+        there = dataclasses.replace(there, keys=sum(_keys_by_database(caches, there).values()))
     if source is not None and settings.stage in _STAGES_THAT_LOOK_FOR_CLIENTS:
         source = dataclasses.replace(source, foreign_clients=clients_of_others(caches, source))
 
     declared = _declared(settings, recorded, source, there, made_here, move_id=move_id, target_id=target_id)
     if source is not None and _must_know_databases(settings, source):
-        source = dataclasses.replace(source, databases_used=_databases_used(caches, source))
+        used = tuple(sorted(database for database, keys in _keys_by_database(caches, source).items() if keys))
+        source = dataclasses.replace(source, databases_used=used)
 
     endpoint_file = settings.endpoint_path(project_folder, stack)
     move = Move(
@@ -274,11 +272,6 @@ def _must_know_databases(settings: MoveSettings, source: CacheFacts) -> bool:
     return asked and source.provisioning_state == "Succeeded" and not source.access_keys_disabled
 
 
-def _databases_used(caches: Caches, cache: CacheFacts) -> tuple[int, ...]:
+def _keys_by_database(caches: Caches, cache: CacheFacts) -> dict[int, int]:
     with Server.open(address(caches, cache)) as server:
-        return tuple(sorted(database for database, keys in server.databases().items() if keys))
-
-
-def _count_keys(caches: Caches, cache: CacheFacts) -> int:
-    with Server.open(address(caches, cache)) as server:
-        return sum(server.databases().values())
+        return server.databases()

@@ -9,7 +9,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from redismove.endpoint import EndpointEntry, FileEndpointStore
+from redismove.endpoint import FileEndpointStore
+from redismove.steps.cutover import entry_of
 from tests.support.local_cloud import REPOSITORY
 from tests.support.move import Move
 
@@ -27,16 +28,7 @@ class Application:
         assert source is not None
         file = move.stack.folder / ".redismove" / f"endpoint-{move.stack.name}.json"
         file.parent.mkdir(exist_ok=True)
-        FileEndpointStore(file).put(
-            EndpointEntry(
-                host=source.host_name,
-                port=source.ssl_port,
-                tls=True,
-                clustered=source.shard_count > 0,
-                resource_id=source.id,
-                role="source",
-            )
-        )
+        FileEndpointStore(file).put(entry_of(source, "source"))
         process = subprocess.Popen(
             [
                 *(sys.executable, str(REPOSITORY / "tools" / "workload.py"), "--endpoint", str(file)),
