@@ -27,6 +27,13 @@ ADMIN = "_admin"
 """The service's own user: it changes keys, and the fence leaves its connections alone."""
 
 
+def _replace(path: Path, content: object) -> None:
+    """Write JSON so that a reader, or a kill, finds the old or the new, whole."""
+    new = path.with_suffix(f".{os.getpid()}.new")
+    new.write_text(json.dumps(content))
+    new.replace(path)
+
+
 class Cache:
     """
     One cache with two access keys, as Azure has them; also the `KeyRotation` of it.
@@ -93,22 +100,28 @@ class Cache:
 
     def regenerate(self, name: KeyName) -> str:
         """Replace a key at every node, as regenerateKey does: open connections stay."""
-        keys = self.keys
-        old, keys[name] = keys[name], secrets.token_hex(8)
-        for admin in self.admins:
-            admin.call("ACL", "SETUSER", "default", f"<{old}", f">{keys[name]}")
-        (self.folder / f"{self.role}-keys.json").write_text(json.dumps(keys))
-        self._publish()
+        keys = {**self.keys, name: secrets.token_hex(8)}
+        _replace(self.folder / f"{self.role}-keys.json", keys)
+        self.finish_regenerating()
         return keys[name]
+
+    def finish_regenerating(self) -> None:
+        """
+        Give every node the keys on record.
+
+        Azure finishes a regenerateKey whatever becomes of who asked for it; here that process does it itself, so the
+        next one has to finish what a killed one began.
+        """
+        for admin in self.admins:
+            admin.call("ACL", "SETUSER", "default", "resetpass", *(f">{key}" for key in self.keys.values()))
+        self._publish()
 
     def _publish(self) -> None:
         """Tell applications the primary key, as listKeys would."""
         path = self.folder / "credentials.json"
         found = json.loads(path.read_text()) if path.exists() else {}
         found[self.entry.resource_id] = {"username": None, "password": self.keys["Primary"]}
-        new = path.with_suffix(".new")
-        new.write_text(json.dumps(found))
-        new.replace(path)
+        _replace(path, found)
 
     def admin_of(self, key: bytes) -> int:
         """Return the number of the node that serves a key."""
@@ -238,6 +251,8 @@ class World:
 
     def cut(self, kind: type[CutOver] = CutOver, *, back: bool = False, **options: Any) -> CutoverReport:
         """Cut over, or back."""
+        for cache in (self.source, self.target):
+            cache.finish_regenerating()
         source, target = (self.target, self.source) if back else (self.source, self.target)
         self.events.clear()
         options.setdefault("keys", source)
