@@ -434,7 +434,8 @@ class Connection:
         """
         Receive as much as there is now into `room`; 0 when there is nothing.
 
-        For programs that parse by themselves; never mixed with replies that `call` or `pipeline` wait for.
+        For programs that parse by themselves; never mixed with replies that `call` or `pipeline` wait for. Where room
+        was full, there may be more: on a TLS connection ask `holds_received` before waiting for the socket.
 
         Raises:
             ConnectionLost: the connection ended.
@@ -457,6 +458,11 @@ class Connection:
         if received:
             self.last_used = time.monotonic()
         return received
+
+    @property
+    def holds_received(self) -> bool:
+        """TLS has decrypted more than `receive_into` had room for; the socket will not tell of it."""
+        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
 
     def _wait(self, events: int, deadline: float) -> None:
         remaining_s = deadline - time.monotonic()

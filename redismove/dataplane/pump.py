@@ -412,12 +412,17 @@ class Pump:
         return moved
 
     def _fill(self, no: int, connection: Connection) -> bool:
-        size = self._lib.rm_room(self._pump, no, _RECEIVE_BYTES, ctypes.byref(self._data))
-        address = ctypes.addressof(self._data.contents)
-        received = connection.receive_into(memoryview((ctypes.c_uint8 * size).from_address(address)).cast("B"))
-        if received:
+        moved = False
+        while True:
+            size = self._lib.rm_room(self._pump, no, _RECEIVE_BYTES, ctypes.byref(self._data))
+            address = ctypes.addressof(self._data.contents)
+            received = connection.receive_into(memoryview((ctypes.c_uint8 * size).from_address(address)).cast("B"))
+            if not received:
+                return moved
             self._lib.rm_received(self._pump, no, received)
-        return received > 0
+            moved = True
+            if not connection.holds_received:
+                return True
 
     def _check(self, moved_at: float) -> None:
         if self.stats.failed:
