@@ -9,8 +9,9 @@ lets operations that were held go on.
 from __future__ import annotations
 
 import contextvars
+import json
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
@@ -46,7 +47,8 @@ class Fault(BaseModel):
         count: how many requests it applies to.
         skip: how many matching requests pass before it begins.
         kind: `status` answers with an error; `cut` closes the connection without an answer; `delay` answers late;
-            `operation` lets the long-running operation that the request begins end in Failed, or never end.
+            `operation` lets the long-running operation that the request begins end in Failed, or never end; `answer`
+            changes the JSON of the answer by `body`, so that a cache looks as no request could make it here.
         applied: for `status` and `cut`: the request is carried out all the same, only its answer is lost.
         status: for `status`.
         code: for `status`; by default the usual one.
@@ -54,6 +56,7 @@ class Fault(BaseModel):
         retry_after_s: for `status`: the header Retry-After.
         delay_s: for `delay`.
         outcome: for `operation`.
+        body: for `answer`: a JSON merge patch (RFC 7396); an error's answer is replaced by it, with status 200.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -62,7 +65,7 @@ class Fault(BaseModel):
     path: str = ""
     count: int = Field(default=1, ge=1)
     skip: int = Field(default=0, ge=0)
-    kind: Literal["status", "cut", "delay", "operation"]
+    kind: Literal["status", "cut", "delay", "operation", "answer"]
     applied: bool = False
     status: int = Field(default=503, ge=400, le=599)
     code: str | None = None
@@ -70,6 +73,7 @@ class Fault(BaseModel):
     retry_after_s: int | None = Field(default=None, ge=0)
     delay_s: float = Field(default=1.0, ge=0, le=600)
     outcome: Literal["fail", "never"] = "fail"
+    body: dict[str, Any] = {}
 
     def matches(self, request: Request) -> bool:
         """Tell whether it applies to a request."""
@@ -84,6 +88,25 @@ class Fault(BaseModel):
         if self.retry_after_s is not None:
             response.headers["Retry-After"] = str(self.retry_after_s)
         return response
+
+
+    def changed(self, status: int, answer: bytes) -> Response:
+        """Give the answer that takes the place of *answer*, for `answer`."""
+        whole = json.loads(answer) if status < 400 and answer else {}
+        return JSONResponse(merged(whole, self.body))
+
+
+def merged(value: Any, patch: Any) -> Any:
+    """Apply a JSON merge patch (RFC 7396): null takes a member away, objects are merged, all else is replaced."""
+    if not isinstance(patch, dict):
+        return patch
+    whole = dict(value) if isinstance(value, dict) else {}
+    for key, change in patch.items():
+        if change is None:
+            whole.pop(key, None)
+        else:
+            whole[key] = merged(whole.get(key), change)
+    return whole
 
 
 class Faults:

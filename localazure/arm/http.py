@@ -121,6 +121,19 @@ async def _discard(_: Message) -> None:
     """Drop an answer that the client is not to get."""
 
 
+class _Answer:
+    """An answer that is kept to be changed."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.body = b""
+
+    async def take(self, message: Message) -> None:
+        """Keep one part of it."""
+        self.status = message.get("status", self.status)
+        self.body += message.get("body", b"")
+
+
 class ArmMiddleware:
     """Around every request: path clean-up, token check, common headers, errors, one line in the request log."""
 
@@ -176,6 +189,11 @@ class ArmMiddleware:
             operation_fault.set(fault.outcome)
         if fault.kind in ("delay", "operation"):
             await self._app(scope, receive, send)
+            return
+        if fault.kind == "answer":
+            answer = _Answer()
+            await self._app(scope, receive, answer.take)
+            await fault.changed(answer.status, answer.body)(scope, receive, send)
             return
         if fault.applied:
             await self._app(scope, receive, _discard)

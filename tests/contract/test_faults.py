@@ -113,6 +113,17 @@ def test_operation_that_does_not_end_until_the_faults_are_taken_away(
     assert poller.result().provisioning_state == "Succeeded"
 
 
+def test_an_answer_that_is_changed(faulty: Cloud, caches: Caches, inject: Callable[..., None]) -> None:
+    sku = {"capacity": 5}
+    inject(kind="answer", method="GET", path="redis/a$", count=2, body={"properties": {"sku": sku, "port": None}})
+    for _ in range(2):
+        seen = caches.client.redis.get(GROUP, "a")
+        assert (seen.sku.name, seen.sku.capacity, seen.port) == ("Premium", 5, None)
+    assert caches.client.redis.get(GROUP, "a").sku.capacity == 1, "only the answers were changed"
+    inject(kind="answer", method="GET", path="redis/nobody$", body={"name": "nobody"})
+    assert faulty.arm("GET", caches_path(faulty, "nobody")).json() == {"name": "nobody"}
+
+
 def test_a_fault_must_be_well_formed(faulty: Cloud) -> None:
     for wrong in ({}, {"kind": "flood"}, {"kind": "cut", "path": "("}, {"kind": "cut", "count": 0}):
         assert faulty.arm("POST", "/_local/faults", wrong).json()["error"]["code"] == "InvalidFault"
