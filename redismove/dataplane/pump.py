@@ -61,18 +61,28 @@ def library() -> ctypes.CDLL | None:
     """The compiled loop, compiled now if need be; None where that cannot be done or is switched off."""
     if os.environ.get(NATIVE_VARIABLE) == "0" or sys.byteorder != "little":
         return None
-    text = _SOURCE.read_bytes()
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = cache_home / "redismove" / f"pump-{hashlib.sha256(text).hexdigest()[:16]}" / "pump.so"
     try:
-        if not path.exists():
-            _compile(path)
-        return _declare(ctypes.CDLL(str(path)))
+        return _declare(compiled(_SOURCE))
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _compile(path: Path) -> None:
+def compiled(source: Path) -> ctypes.CDLL:
+    """
+    Load a file of C, compiled before or now.
+
+    Raises:
+        OSError, subprocess.SubprocessError: no compiler, or it failed.
+    """
+    folder = f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    path = cache_home / "redismove" / folder / f"{source.stem}.so"
+    if not path.exists():
+        _compile(source, path)
+    return ctypes.CDLL(str(path))
+
+
+def _compile(source: Path, path: Path) -> None:
     compiler = next(
         (found for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name and (found := shutil.which(name))), ""
     )
@@ -81,7 +91,7 @@ def _compile(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".so")
     os.close(descriptor)
-    command = [compiler, "-O3", "-std=c11", "-shared", "-fPIC", "-o", temporary, str(_SOURCE)]
+    command = [compiler, "-O3", "-std=c11", "-shared", "-fPIC", "-o", temporary, str(source)]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         Path(temporary).replace(path)  # whole or not at all, also when two of us compile at once
