@@ -19,6 +19,8 @@ from localazure.arm.cache import models as cache_models
 from localazure.arm.cache import work as cache_work
 from localazure.arm.cache.errors import InvalidParameter
 from localazure.arm.cache.models import BUILT_IN_POLICIES, CacheRecord
+from localazure.arm.containerinstance import work as container_work
+from localazure.arm.containerinstance.models import ContainerGroupRecord
 from localazure.arm.identity.models import REDIS_AUDIENCES, TOKEN_LIFETIME_S, Identity
 from localazure.arm.resources import handlers as resource_handlers
 from localazure.arm.resources.errors import ResourceGroupNotFound, SubscriptionNotFound
@@ -26,6 +28,7 @@ from localazure.arm.resources.models import GroupRecord
 from localazure.arm.storage import work as storage_work
 from localazure.arm.storage.models import AccountRecord
 from localazure.azurite_process import Azurite
+from localazure.container_process import Containers
 from localazure.errors import LocalAzureError
 from localazure.faults import PATH as FAULTS_PATH
 from localazure.faults import Fault, Faults
@@ -47,11 +50,13 @@ class Azure:
         self.identity = Identity(home)
         self.fleet = RedisFleet(home)
         self.azurite = Azurite(home)
+        self.containers = Containers(home)
         self.forwarders = Forwarders()
         self.faults = Faults()
         self.operations = Operations(self)
         cache_work.register(self.operations)
         storage_work.register(self.operations)
+        container_work.register(self.operations)
         resource_handlers.register(self.operations)
         self._watcher: asyncio.Task[None] | None = None
 
@@ -62,6 +67,10 @@ class Azure:
         await asyncio.gather(
             self._bring_up_blobs(), *(self._bring_up(cache) for cache in list(self.world.caches.values()))
         )
+        for group in self.world.container_groups.values():
+            # One with an operation under way is started by that operation.
+            if group.operation_id is None and not group.stopped:
+                await self.containers.start(group)
         self.operations.resume()
         self._watcher = asyncio.create_task(self._watch())
 
@@ -101,16 +110,21 @@ class Azure:
         await self.operations.stop()
         await self.forwarders.close_all()
         await asyncio.gather(
-            self.azurite.stop(), *(self.fleet.stop(cache.redis) for cache in self.world.caches.values())
+            self.azurite.stop(),
+            self.containers.stop_all(list(self.world.container_groups.values())),
+            *(self.fleet.stop(cache.redis) for cache in self.world.caches.values()),
         )
         self.save()
 
     async def _watch(self) -> None:
-        """Restart redis-servers that ended, and apply changed switches."""
+        """Restart redis-servers and containers that ended, and apply changed switches."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             if self.world.storage_accounts and not self.azurite.runs:
                 await self._bring_up_blobs()
+            for group in list(self.world.container_groups.values()):
+                if await self.containers.look(group):
+                    self.save()
             for cache in list(self.world.caches.values()):
                 if cache.operation_id is not None or cache.provisioning_state == "Failed":
                     continue
@@ -256,8 +270,18 @@ class Azure:
         """Give the storage accounts of a resource group."""
         return [account for account in self.world.storage_accounts.values() if self._is_in(account, group)]
 
+    def find_container_group(self, request: Request) -> ContainerGroupRecord | None:
+        """Give the container group a request is about; None when it is not in that resource group."""
+        group = self.group(request)
+        key = f"{group.subscription_id}/{group.name}/{request.path_params['name']}".lower()
+        return self.world.container_groups.get(key)
+
+    def container_groups_of(self, group: GroupRecord) -> list[ContainerGroupRecord]:
+        """Give the container groups of a resource group."""
+        return [entry for entry in self.world.container_groups.values() if self._is_in(entry, group)]
+
     @staticmethod
-    def _is_in(resource: CacheRecord | AccountRecord, group: GroupRecord) -> bool:
+    def _is_in(resource: CacheRecord | AccountRecord | ContainerGroupRecord, group: GroupRecord) -> bool:
         same_subscription = resource.subscription_id == group.subscription_id
         return same_subscription and resource.resource_group.lower() == group.name.lower()
 

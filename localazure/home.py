@@ -8,6 +8,7 @@ HOME/state.json      caches, links, operations (0600); written atomically at eac
 HOME/tls/            own certificate authority and the leaf certificates
 HOME/redis/<cache>/  one folder a cache: configuration, data, log of each redis-server
 HOME/blobs/          the storage accounts' blobs, kept by Azurite
+HOME/containers/     one folder a container: working folder and log of its process
 HOME/logs/           requests.jsonl (no headers, no bodies, no query but api-version) and server.log
 HOME/bin/            the provider stand-in, first on PATH for the local cloud
 HOME/pulumi/         a state backend for Pulumi
@@ -101,6 +102,7 @@ class Home:
         self.tls = self.root / "tls"
         self.redis = self.root / "redis"
         self.blobs = self.root / "blobs"
+        self.containers = self.root / "containers"
         self.logs = self.root / "logs"
         self.bin = self.root / "bin"
         self.pulumi = self.root / "pulumi"

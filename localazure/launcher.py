@@ -16,6 +16,7 @@ import urllib.request
 from pathlib import Path
 
 from localazure.azurite_process import azurite_process
+from localazure.container_process import container_processes
 from localazure.errors import LocalAzureError
 from localazure.home import Home
 from localazure.plugin.wrapper import write_wrapper
@@ -75,7 +76,7 @@ def start(home: Home) -> str:
 
 def stop(home: Home) -> str:
     """
-    Stop the server of a home and every redis-server and Azurite it left, with the data on disk.
+    Stop the server of a home and every redis-server, Azurite and container it left, with the data on disk.
 
     Returns:
         One line for a person.
@@ -97,6 +98,7 @@ def stop(home: Home) -> str:
     left = list(redis_processes(home).values())
     azurite = azurite_process(home)
     left += [] if azurite is None else [azurite]
+    left += container_processes(home)
     for left_pid in left:
         with contextlib.suppress(ProcessLookupError):
             os.kill(left_pid, signal.SIGTERM)

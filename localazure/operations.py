@@ -41,6 +41,8 @@ DURATIONS_S: dict[str, tuple[float, float]] = {
     "export": (0.4, 190),
     "import": (0.4, 300),
     "storage": (0.2, 20),
+    # pulling an image of some hundred MB
+    "container_group": (0.2, 60),
     "delete_group": (0.2, 30),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ValidationError
 
 from localazure.arm.cache.models import CacheRecord
+from localazure.arm.containerinstance.models import ContainerGroupRecord
 from localazure.arm.resources.models import GroupRecord
 from localazure.arm.storage.models import AccountRecord
 from localazure.errors import LocalAzureError
@@ -22,6 +23,7 @@ class World(BaseModel):
         groups: by `subscription/name` in lower case.
         caches: by name in lower case; names are unique in the whole cloud.
         storage_accounts: by name; names are unique in the whole cloud.
+        container_groups: by `subscription/group/name` in lower case.
         operations: by id.
         last_address: the last number given to a cache within the home's address prefix.
         redis_token_hashes: SHA-256 of tokens issued for Redis, with the time they end (seconds since 1970).
@@ -31,6 +33,7 @@ class World(BaseModel):
     groups: dict[str, GroupRecord] = {}
     caches: dict[str, CacheRecord] = {}
     storage_accounts: dict[str, AccountRecord] = {}
+    container_groups: dict[str, ContainerGroupRecord] = {}
     operations: dict[str, OperationRecord] = {}
     last_address: int = 0
     redis_token_hashes: dict[str, float] = {}

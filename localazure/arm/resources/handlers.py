@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from localazure.arm.containerinstance.handlers import remove as remove_container_group
 from localazure.arm.http import ArmError, base_url, read_body
 from localazure.arm.resources.errors import LocationNotAvailable, ResourceGroupBeingDeleted
 from localazure.arm.resources.models import GroupRecord, render_provider, render_subscription
@@ -78,7 +79,7 @@ async def get_provider(azure: Azure, request: Request) -> Response:
 async def list_providers(azure: Azure, request: Request) -> Response:
     """GET the resource providers."""
     subscription = azure.subscription(request)
-    names = ("Microsoft.Cache", "Microsoft.Storage", "Microsoft.Resources")
+    names = ("Microsoft.Cache", "Microsoft.Storage", "Microsoft.ContainerInstance", "Microsoft.Resources")
     return JSONResponse({"value": [render_provider(subscription, name) for name in names]})
 
 
@@ -185,6 +186,7 @@ async def list_group_resources(azure: Azure, request: Request) -> Response:
     group = azure.group(request)
     found = [cache.render() for cache in azure.caches_of(group)]
     found += [account.render(azure.azurite.endpoint) for account in azure.accounts_of(group)]
+    found += [entry.render(view=False) for entry in azure.container_groups_of(group)]
     return JSONResponse({"value": [_resource(entry) for entry in found]})
 
 
@@ -198,6 +200,11 @@ async def list_resources(azure: Azure, request: Request) -> Response:
         for account in world.storage_accounts.values()
         if account.subscription_id == subscription
     ]
+    found += [
+        entry.render(view=False)
+        for entry in world.container_groups.values()
+        if entry.subscription_id == subscription
+    ]
     return JSONResponse({"value": [_resource(entry) for entry in found]})
 
 
@@ -208,6 +215,8 @@ class DeleteGroup:
         """Delete one thing after another, until none is left."""
         group = azure.world.groups.get(operation.subject["group"])
         while group is not None:
+            for entry in azure.container_groups_of(group):
+                await remove_container_group(azure, entry)
             caches, accounts = azure.caches_of(group), azure.accounts_of(group)
             if not caches and not accounts:
                 return

@@ -10,6 +10,7 @@ API_VERSIONS_MESSAGE = "any api-version is taken for subscriptions and resource 
 PROVIDERS = {
     "microsoft.cache": ("Microsoft.Cache", ["Redis"]),
     "microsoft.storage": ("Microsoft.Storage", ["storageAccounts"]),
+    "microsoft.containerinstance": ("Microsoft.ContainerInstance", ["containerGroups"]),
     "microsoft.resources": ("Microsoft.Resources", ["resourceGroups", "subscriptions"]),
 }
 

@@ -1,0 +1,1 @@
+"""Microsoft.ContainerInstance/containerGroups: groups in ARM, their containers as processes of this machine."""
