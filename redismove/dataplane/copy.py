@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from redismove.dataplane.carry import BIG_VALUE_BYTES, Carrier, CarryReport, refused_by_version
-from redismove.dataplane.checkpoint import Checkpoint
+from redismove.dataplane.checkpoint import Checkpoint, Keeper
 from redismove.dataplane.connect import Connection, Node, Server
 from redismove.dataplane.errors import (
     AuthenticationFailed,
@@ -168,7 +168,7 @@ def copy(
     target: Server,
     *,
     limits: Limits | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | Keeper | None = None,
     engine: Engine = "auto",
     nodes: Sequence[str] | None = None,
     on_progress: Callable[[CopyProgress], None] | None = None,
@@ -182,7 +182,7 @@ def copy(
         source: an open server; only read.
         target: where to; its other keys stay.
         limits: how fast it may go, and how the source must feel; changeable while it runs.
-        checkpoint: a file to go on from when this is stopped or killed; removed at the end.
+        checkpoint: a file (or who keeps it) to go on from when this is stopped or killed; removed at the end.
         engine: `native` (compiled on first use), `python`, or `auto`: native where it can be had.
         nodes: only these primaries of the source ("host:port"); None for all.
         on_progress: called several times a second.
@@ -217,7 +217,7 @@ class _Run:
         source: Server,
         target: Server,
         limits: Limits,
-        checkpoint: Path | None,
+        checkpoint: Path | Keeper | None,
         engine: Engine,
         on_progress: Callable[[CopyProgress], None] | None,
         on_notice: Callable[[str], None] | None,
