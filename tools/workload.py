@@ -5,11 +5,12 @@ N connections write about R commands a second of mixed types. Every connection o
 commands have exactly one outcome; `check` reads the live cache and compares: an acknowledged write that is missing or
 wrong, a wrong expiry, or a reply that contradicts what came before, is a lost write.
 
-Two kinds of application: "plain" reconnects and reads the Endpoint again after an error, as one with an ordinary client
-does; "ours" uses `redismove.application`, which holds by itself. What cannot be said is counted, not guessed: a key
-whose last command got no answer is not compared, nor is one within a second of its expiry.
+Three kinds of application: "plain" reconnects and reads the Endpoint again after an error, as one with an ordinary
+client does; "ours" uses `redismove.application`, which holds by itself; "dual" uses `redismove.dual_write`, which
+writes to both caches while the Endpoint says so. What cannot be said is counted, not guessed: a key whose last command
+got no answer is not compared, nor is one within a second of its expiry.
 
-    python tools/workload.py --endpoint FILE [--rate 500] [--connections 20] [--mode plain|ours] [--log FILE]
+    python tools/workload.py --endpoint FILE [--rate 500] [--connections 20] [--mode plain|ours|dual] [--log FILE]
 
 SIGTERM or SIGINT ends it: it checks, prints one JSON object and leaves with status 1 if a write was lost. Keys come
 from Azure (listKeys of the resource in the Endpoint, signed in as azure-identity finds it), or from --credentials FILE,
@@ -40,9 +41,10 @@ import hiredis
 from redis.exceptions import RedisError, ResponseError
 
 from redismove.application import EndpointRedis
+from redismove.dual_write import DualWriteRedis
 from redismove.endpoint import Endpoint, EndpointEntry, EndpointStore, EndpointWatcher, FileEndpointStore
 
-Mode = Literal["plain", "ours"]
+Mode = Literal["plain", "ours", "dual"]
 Credentials = Callable[[str], tuple[str | None, str]]
 
 EXPIRY_DOUBT_MS = 1000
@@ -418,6 +420,7 @@ class _Worker(threading.Thread):
         super().__init__(name=f"workload {number}", daemon=True)
         self.number = number
         self.workload = workload
+        self.mode: Mode = workload.mode
         self.random = random.Random(f"{workload.seed}:{number}")
         self.expectation = Expectation()
         self.acknowledged = 0
@@ -451,7 +454,7 @@ class _Worker(threading.Thread):
                     due = time.monotonic()  # after an outage it goes on at its rate, it does not catch up
                 due += interval_s
                 command = self._queue.pop(0) if self._queue else self.choose()
-                if workload.mode == "ours":
+                if self.mode != "plain":
                     self._run_ours(command)
                 else:
                     self._run_plain(command)
@@ -469,6 +472,9 @@ class _Worker(threading.Thread):
         """Return the next command."""
         pick = self.random.random
         value = b"%d-%d" % (self.number, self.random.getrandbits(60))
+        if self.workload.new_keys_only:
+            self._sequence += 1
+            return [b"SET", b"{%s:%d}:n:%d" % (self.workload.prefix, self.number, self._sequence), value]
         roll = pick() * 100
         if roll < 15:
             return [b"SET", self.key("s", 40), value]
@@ -656,11 +662,13 @@ class Workload:
         credentials: user name and password of a resource id; asked again after a refusal.
         connections: how many write; each owns its keys.
         rate: commands a second, all connections together.
-        mode: "plain" or "ours".
+        mode: "plain", "ours" or "dual".
         databases: the databases it writes to, in turn by connection; only 0 where the cache is clustered.
         prefix: what its keys begin with; one of its own for each run, so that nothing of an earlier one is there.
         seed: of what it writes.
         log: where each acknowledged command and each error is written, one JSON object a line.
+        starts_empty: the cache after a switch holds nothing; what the old one held is given up and counted.
+        new_keys_only: set one new key after another; each write that is lost is one key that lacks.
     """
 
     def __init__(
@@ -676,6 +684,7 @@ class Workload:
         seed: int = 0,
         log: IO[str] | None = None,
         starts_empty: bool = False,
+        new_keys_only: bool = False,
     ) -> None:
         self.watcher = EndpointWatcher(store)
         self.credentials = SharedCredentials(credentials)
@@ -687,6 +696,7 @@ class Workload:
         self.prefix = (prefix or f"app-{secrets.token_hex(3)}").encode()
         self.seed = seed
         self.starts_empty = starts_empty
+        self.new_keys_only = new_keys_only
         self.stopping = threading.Event()
         self.sides = Sides()
         self.clients: list[EndpointRedis] = []
@@ -701,9 +711,10 @@ class Workload:
         """Begin to write."""
         document = self.watcher.refresh()
         self.sides.number(document)
-        if self.mode == "ours":
+        if self.mode != "plain":
+            client = DualWriteRedis if self.mode == "dual" else EndpointRedis
             self.clients = [
-                EndpointRedis(
+                client(
                     self._store,
                     self._credentials,
                     db=self.database(document, index),
@@ -978,7 +989,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--endpoint", type=Path, required=True, help="the Endpoint document")
     parser.add_argument("--rate", type=float, default=500, help="commands a second (default 500)")
     parser.add_argument("--connections", type=int, default=20, help="connections that write (default 20)")
-    parser.add_argument("--mode", choices=("plain", "ours"), default="plain", help="which kind of application")
+    parser.add_argument("--mode", choices=("plain", "ours", "dual"), default="plain", help="which kind of application")
     parser.add_argument("--databases", default="0,1", help="databases to write to, where not clustered (default 0,1)")
     parser.add_argument("--prefix", help="what its keys begin with (default app- and a number of its own)")
     parser.add_argument("--seed", type=int, default=0, help="seed of what it writes")
@@ -990,6 +1001,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--starts-empty",
         action="store_true",
         help="the cache after a switch starts empty (method new-cache; mode ours)",
+    )
+    parser.add_argument(
+        "--new-keys-only",
+        action="store_true",
+        help="set one new key after another, none twice: each that is lost is one key that lacks",
     )
     options = parser.parse_args(arguments)
 
@@ -1010,6 +1026,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=options.seed,
             log=log,
             starts_empty=options.starts_empty,
+            new_keys_only=options.new_keys_only,
         )
         workload.start()
         print(json.dumps({"started": True, **workload.status()}), file=sys.stderr, flush=True)

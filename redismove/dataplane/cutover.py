@@ -185,10 +185,11 @@ class CutOver:
                 if self.evidence:
                     self.pursuit.watch_target(self.target_notify_keyspace_events)
             self.hold()
-            self.settle()
-            self.check_unchanged()
-            self.outlast()
-            self.switch()
+            self.report.hold_parts_ms.clear()
+            for step in (self.settle, self.check_unchanged, self.outlast, self.switch):
+                began = time.monotonic()
+                step()
+                self.report.hold_parts_ms[step.__name__] = round((time.monotonic() - began) * 1000, 3)
             return True
         except BaseException as error:
             self.let_go()
@@ -388,9 +389,13 @@ class CutOver:
         self.cut(until_alone=True)
 
     def settle(self) -> None:
-        """Carry over what the hold found unread, to zero."""
+        """Carry over what the hold found unread, to zero; where nothing is carried, count what stays behind."""
         if self.carry:
             self.pursuit.settle(min(self._deadline, self._hold_deadline))
+        else:
+            behind = sum(self.source.server.databases().values())
+            self.report.in_hold = {"keys": behind, "differences": behind}
+            self.tell("tally", f"{behind:,} keys stay behind", differences=behind)
 
     def check_unchanged(self) -> None:
         """
