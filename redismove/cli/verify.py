@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from redismove.cli.entra import EntraChoice, with_token
 from redismove.cli.progress import ProgressLine
 from redismove.dataplane.connect import Server, ServerAddress
 from redismove.dataplane.verify import Progress, VerifyReport
@@ -60,6 +61,9 @@ def verify(
     deadline_s: Annotated[float | None, typer.Option(help="Give up after so many seconds.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="A file to go on from when this is stopped.")] = None,
     ca_file: Annotated[Path | None, typer.Option(help="Authorities (PEM) that certificates are checked with.")] = None,
+    entra: Annotated[
+        EntraChoice | None, typer.Option(help="Log in with the Entra token of this environment (azure-identity).")
+    ] = None,
 ) -> None:
     """
     Compare two Redis servers in both directions, and change neither.
@@ -70,8 +74,12 @@ def verify(
     try:
         with (
             ProgressLine("verify", as_json=as_json) as line,
-            Server.open(address(source, SOURCE_PASSWORD, ca_file)) as source_server,
-            Server.open(address(target, TARGET_PASSWORD, ca_file)) as target_server,
+            Server.open(
+                with_token(address(source, SOURCE_PASSWORD, ca_file), entra, EntraChoice.source)
+            ) as source_server,
+            Server.open(
+                with_token(address(target, TARGET_PASSWORD, ca_file), entra, EntraChoice.target)
+            ) as target_server,
         ):
 
             def show(progress: Progress) -> None:

@@ -9,6 +9,7 @@ number of connections, so a pipeline of any size cannot dead-lock, and two serve
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import ssl
@@ -35,6 +36,7 @@ from redismove.dataplane.errors import (
     explain,
 )
 from redismove.dataplane.slots import slot_of
+from redismove.errors import RedismoveError
 
 Argument = bytes | str | int | float
 Command = Sequence[Argument]
@@ -45,6 +47,8 @@ CONNECT_TIMEOUT_S = 15.0
 """Azure asks clients for at least 10 to 15 s (azure-docs, cache-best-practices-connection)."""
 REPLY_TIMEOUT_S = 60.0
 """No byte in either direction for so long means the server or the line is gone."""
+RENEW_LOGIN_BEFORE_S = 300.0
+"""A token is renewed so long before its end; one that lives shorter in the last quarter of its life."""
 _LONG_LINE_MS = 10.0
 _RECEIVE_BYTES = 1 << 18
 _SEND_BYTES = 1 << 18
@@ -55,15 +59,22 @@ class Secret:
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: str | Callable[[], str]) -> None:
+    def __init__(self, value: str | Callable[[], str | tuple[str, float]]) -> None:
         """
-        Hold a fixed value, or a function that returns the current one (an Entra token that is renewed).
+        Hold a fixed value, or a function that returns the current one, or that and when it ends (Unix time in s).
+
+        Where the end is known, open connections log in again before it: an Entra token ends, and Azure then cuts them.
         """
         self._value = value
 
     def reveal(self) -> str:
         """The value itself."""
-        return self._value() if callable(self._value) else self._value
+        return self.current()[0]
+
+    def current(self) -> tuple[str, float | None]:
+        """The value itself, and when it ends (Unix time in s) where that is known."""
+        value = self._value() if callable(self._value) else self._value
+        return (value, None) if isinstance(value, str) else value
 
     def __repr__(self) -> str:
         return "Secret(***)"
@@ -209,6 +220,7 @@ class Connection:
         self.timeout_s = timeout_s
         self.database = 0
         self.closed_because: str | None = None
+        self._login_due_at = self._login_ends_at = math.inf
         self._reader = hiredis.Reader(protocolError=_Malformed, replyError=ReplyError)
         self._socket = self._connect(connect_timeout_s)
         self._tls = isinstance(self._socket, ssl.SSLSocket)
@@ -283,9 +295,18 @@ class Connection:
     def authenticate(self) -> None:
         """Log in with the address's current secret (again, when a token was renewed)."""
         secret = self.address.password
+        self._login_due_at = self._login_ends_at = math.inf
         if secret is not None:
             user = self.address.username
-            reply = self.pipeline([("AUTH", user, secret.reveal()) if user else ("AUTH", secret.reveal())])[0]
+            try:
+                value, ends_at = secret.current()
+            except RedismoveError as error:
+                raise AuthenticationFailed(f"{self.where}: there is no token to log in with ({error}).") from None
+            reply = self.pipeline([("AUTH", user, value) if user else ("AUTH", value)])[0]
+            if ends_at is not None:
+                lives_s = ends_at - time.time()
+                self._login_ends_at = time.monotonic() + lives_s
+                self._login_due_at = self._login_ends_at - min(RENEW_LOGIN_BEFORE_S, lives_s / 4)
         else:
             reply = self.pipeline([("PING",)])[0]
         if isinstance(reply, ReplyError):
@@ -295,6 +316,16 @@ class Connection:
                     return  # a server that loads or has no PING for us: later calls say what is wrong
                 raise named
             raise AuthenticationFailed(f"{self.where} refused the login ({reply}); check user name and key.")
+
+    @property
+    def login_is_due(self) -> bool:
+        """The token of this connection ends soon. `call` and `pipeline` renew it; who reads by himself has to."""
+        return time.monotonic() >= self._login_due_at
+
+    @property
+    def login_is_over(self) -> bool:
+        """The token of this connection has ended: the server cuts it, or has done so."""
+        return time.monotonic() >= self._login_ends_at
 
     def close(self) -> None:
         """End the connection; safe to call twice."""
@@ -518,6 +549,9 @@ def exchange(requests: Sequence[tuple[Connection, Packed]]) -> list[list[Reply]]
     """
     results: list[list[Reply]] = [[] for _ in requests]
     states: dict[int, _Exchange] = {}
+    for connection, _ in requests:
+        if connection.login_is_due:
+            connection.authenticate()
     try:
         for result, (connection, packed) in zip(results, requests, strict=True):
             connection.check_open()
@@ -725,6 +759,9 @@ class Server:
 
     def _connection_to(self, host: str, port: int) -> Connection:
         connection = self._connections.get((host, port))
+        if connection is not None and connection.login_is_over:
+            self._forget(host, port)
+            connection = None
         if connection is None:
             connection = Connection(self.address, host=host, port=port, timeout_s=self.timeout_s)
             self._connections[(host, port)] = connection

@@ -40,43 +40,75 @@ class FollowBroken(DataPlaneError):
 
 
 class DirtyKeys:
-    """The keys that were changed since they were last read. Safe between threads."""
+    """
+    The keys that were changed since they were last read, the longest waiting first. Safe between threads.
 
-    def __init__(self) -> None:
-        self._marks: set[Mark] = set()
-        self._lock = threading.Lock()
+    Attributes:
+        overflowed: there were more than may be kept, and all were dropped: everything has to be compared again.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        """
+        Begin without a mark.
+
+        Args:
+            most: so many marks are kept at most; None for no bound.
+        """
+        self._marks: dict[Mark, float] = {}
+        self._most = most
+        self._changed = threading.Condition()
+        self.overflowed = False
 
     def __len__(self) -> int:
         return len(self._marks)
 
     def add(self, marks: Iterable[Mark]) -> None:
         """Put marks on."""
-        with self._lock:
-            self._marks.update(marks)
+        now = time.monotonic()
+        with self._changed:
+            if self.overflowed:
+                return
+            kept = self._marks
+            for mark in marks:
+                kept.setdefault(mark, now)
+            if self._most is not None and len(kept) > self._most:
+                self._marks, self.overflowed = {}, True
+            self._changed.notify_all()
 
     def take(self, limit: int | None = None) -> list[Mark]:
         """
-        Take up to *limit* marks off and return them, grouped by database.
+        Take up to *limit* marks off, the oldest, and return them, grouped by database.
 
         The key is to be read after this, never before: a change that comes meanwhile puts its mark on again.
         """
-        with self._lock:
+        with self._changed:
             if limit is None or limit >= len(self._marks):
-                taken, self._marks = list(self._marks), set()
+                taken, self._marks = list(self._marks), {}
             else:
                 taken = list(itertools.islice(self._marks, limit))
-                self._marks.difference_update(taken)
+                for mark in taken:
+                    del self._marks[mark]
         taken.sort(key=lambda mark: mark[0])
         return taken
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until there is a mark, or marks were dropped; False when neither came in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._marks) or self.overflowed, timeout_s)
+
+    def waiting_s(self) -> float:
+        """Return for how long the oldest mark has been on, in seconds; 0 without a mark."""
+        with self._changed:
+            return time.monotonic() - next(iter(self._marks.values())) if self._marks else 0.0
+
     def clear(self) -> None:
         """Take all marks off."""
-        with self._lock:
-            self._marks = set()
+        with self._changed:
+            self._marks, self.overflowed = {}, False
 
     def snapshot(self) -> set[Mark]:
         """Return the marks without taking them off."""
-        with self._lock:
+        with self._changed:
             return set(self._marks)
 
 
@@ -147,6 +179,10 @@ class _Subscriber(threading.Thread):
         with self._suspects_lock:
             taken, self._suspects = self._suspects, set()
         return taken
+
+    def add_suspects(self, suspects: Iterable[Mark]) -> None:
+        with self._suspects_lock:
+            self._suspects.update(suspects)
 
     def stop(self) -> None:
         self._stopping = True
@@ -236,21 +272,26 @@ class Follower:
             DataPlaneError: a primary could not be reached, or did not confirm.
         """
         self.dirty = dirty if dirty is not None else DirtyKeys()
+        self._server = server
         self._subscribers: list[_Subscriber] = []
+        self._notifications_before = 0
         self._tokens = itertools.count(1)
         try:
             for node in server.nodes:
-                connection = server.new_connection(node)
-                try:
-                    self._subscribers.append(_Subscriber(connection, node, self.dirty))
-                except BaseException:
-                    connection.close()
-                    raise
+                self._subscribers.append(self._subscribe(node))
         except BaseException:
             self.stop()
             raise
         for subscriber in self._subscribers:
             subscriber.start()
+
+    def _subscribe(self, node: Node) -> _Subscriber:
+        connection = self._server.new_connection(node)
+        try:
+            return _Subscriber(connection, node, self.dirty)
+        except BaseException:
+            connection.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -261,7 +302,7 @@ class Follower:
     @property
     def notifications(self) -> int:
         """How many notifications came."""
-        return sum(subscriber.notifications for subscriber in self._subscribers)
+        return self._notifications_before + sum(subscriber.notifications for subscriber in self._subscribers)
 
     @property
     def broken(self) -> str | None:
@@ -297,6 +338,31 @@ class Follower:
         for subscriber in self._subscribers:
             subscriber.wait_for(token, deadline)
 
+    def renew_logins(self) -> None:
+        """
+        Replace each subscription whose token ends soon, without a gap.
+
+        A subscription cannot log in again (RESP2 takes no AUTH there): a second one is confirmed first, then the first
+        is read to its end.
+
+        Raises:
+            DataPlaneError: a primary could not be reached, did not confirm, or broke off.
+        """
+        for number, old in enumerate(self._subscribers):
+            if not old.connection.login_is_due or old.broken is not None:
+                continue
+            new = self._subscribe(old.node)
+            new.start()
+            self._subscribers[number] = new
+            token = b"redismove:%d" % next(self._tokens)
+            try:
+                old.ask(token)
+                old.wait_for(token, time.monotonic() + old.connection.timeout_s)
+            finally:
+                old.stop()
+                new.add_suspects(old.take_suspects())
+                self._notifications_before += old.notifications
+
     def stop(self) -> None:
         """End the threads and their connections."""
         for subscriber in self._subscribers:
@@ -311,6 +377,8 @@ class NodeState:
     role: str
     flushes: tuple[tuple[str, int], ...]
     cluster: object = None
+    commands: int = field(default=0, compare=False)
+    """Only ever rises, but for CONFIG RESETSTAT, which also hides flushes."""
 
 
 @dataclass(frozen=True)
@@ -321,25 +389,27 @@ class SourceState:
 
     @classmethod
     def read(cls, connections: Iterable[Connection], *, clustered: bool) -> SourceState:
-        """Read run_id, role, the counters of flushdb, flushall and swapdb, and the cluster's epoch and slots."""
+        """Read run_id, role, the counters of flushes, swaps and all commands, and the cluster's epoch and slots."""
         nodes: dict[tuple[str, int], NodeState] = {}
         for connection in connections:
-            commands: list[tuple[str, ...]] = [("INFO", "server"), ("INFO", "replication"), ("INFO", "commandstats")]
+            sections = ("server", "replication", "commandstats", "stats")
+            commands: list[tuple[str, ...]] = [("INFO", section) for section in sections]
             if clustered:
                 commands += [("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")]
             replies = connection.pipeline(commands)
             for reply in replies:
                 if isinstance(reply, ReplyError):
                     raise reply
-            server, replication, stats = (parse_info(reply) for reply in replies[:3])
+            server, replication, by_command, stats = (parse_info(reply) for reply in replies[:4])
             cluster = None
             if clustered:
-                cluster = (parse_info(replies[3]).get("cluster_current_epoch"), repr(replies[4]))
+                cluster = (parse_info(replies[4]).get("cluster_current_epoch"), repr(replies[5]))
             nodes[(connection.host, connection.port)] = NodeState(
                 run_id=server.get("run_id", ""),
                 role=replication.get("role", ""),
-                flushes=_flushes(stats),
+                flushes=_flushes(by_command),
                 cluster=cluster,
+                commands=int(stats.get("total_commands_processed", "0")),
             )
         return cls(nodes)
 
@@ -362,6 +432,8 @@ class SourceState:
             if now.flushes != then.flushes:
                 changed = [command for (command, n), (_, m) in zip(now.flushes, then.flushes, strict=True) if n != m]
                 phrases.append(f"{name} ran {', '.join(changed)}")
+            elif now.run_id == then.run_id and now.commands < then.commands:
+                phrases.append(f"{name} forgot its counters, by which flushes are seen")
         return phrases
 
     def only_flushed_since(self, earlier: SourceState) -> bool:

@@ -80,7 +80,7 @@ class OwnSource:
         found = []
         for node in self.server.nodes:
             connection = self._controls.get((node.host, node.port))
-            if connection is None or connection.closed_because is not None:
+            if connection is None or connection.closed_because is not None or connection.login_is_over:
                 connection = self._controls[node.host, node.port] = self.server.new_connection(node)
             found.append(connection)
         return found

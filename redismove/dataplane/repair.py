@@ -66,6 +66,7 @@ def repair(
     *,
     deadline: float,
     on_progress: Callable[[RepairReport, int], None] | None = None,
+    between: Callable[[int], None] | None = None,
 ) -> RepairReport:
     """
     Compare every key by type, value and expiry, and carry each difference over as the source has it now.
@@ -76,6 +77,7 @@ def repair(
         carrier: from *source* to *target*.
         deadline: monotonic time at which to give up.
         on_progress: called about once a second with what was done and how many keys there are on both sides.
+        between: called after each batch with its number of keys; nothing is on its way then: it may carry, or wait.
 
     Raises:
         OutOfTime: what was repaired stays repaired.
@@ -98,6 +100,8 @@ def repair(
                 f"comparing {source.address.url} with {target.address.url} did not end in time: "
                 f"{report.scanned:,} of about {expected:,} keys in {report.seconds:.1f} s"
             )
+        if between is not None:
+            between(len(keys))
         if on_progress is not None and now - told >= _PROGRESS_S:
             told = now
             on_progress(report, expected)

@@ -246,13 +246,20 @@ def _until(condition: object, what: str, deadline_s: float = START_DEADLINE_S) -
 
 @contextmanager
 def redis_cluster(
-    shards: int = 3, kind: str = "7.0", *, replicas: int = 0, password: str | None = None
+    shards: int = 3,
+    kind: str = "7.0",
+    *,
+    replicas: int = 0,
+    password: str | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[RedisCluster]:
     """A cluster for the length of a block; every node agrees that it is up before the block begins."""
     cluster = RedisCluster([], [])
     try:
-        cluster.nodes = [start_redis(kind, cluster=True, password=password) for _ in range(shards)]
-        cluster.replicas = [start_redis(kind, cluster=True, password=password) for _ in range(replicas * shards)]
+        cluster.nodes = [start_redis(kind, cluster=True, password=password, options=options) for _ in range(shards)]
+        cluster.replicas = [
+            start_redis(kind, cluster=True, password=password, options=options) for _ in range(replicas * shards)
+        ]
         bounds = [round(16384 * number / shards) for number in range(shards + 1)]
         everyone = [*cluster.nodes, *cluster.replicas]
         connections = [server.connect() for server in everyone]
