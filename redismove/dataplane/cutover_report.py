@@ -71,6 +71,7 @@ class CutoverReport:
     Attributes:
         method: how the writes were held.
         hold_ms: from the first PAUSE (or the change of the first key) to the switch.
+        hold_parts_ms: of that, by step: carrying the rest over, proving that nothing changed, the longer pause, the switch.
         announced_ms: from the Endpoint saying "hold" to the switch.
         total_ms: from the first PAUSE (or change) to the end of the hold, fence included.
         repair_s: all passes over all keys together.
@@ -91,6 +92,7 @@ class CutoverReport:
 
     method: HoldMethod | None = None
     hold_ms: float = 0.0
+    hold_parts_ms: dict[str, float] = field(default_factory=dict)
     announced_ms: float = 0.0
     total_ms: float = 0.0
     elapsed_s: float = 0.0
