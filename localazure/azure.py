@@ -21,6 +21,9 @@ from localazure.arm.cache.errors import InvalidParameter
 from localazure.arm.cache.models import BUILT_IN_POLICIES, CacheRecord
 from localazure.arm.containerinstance import work as container_work
 from localazure.arm.containerinstance.models import ContainerGroupRecord
+from localazure.arm.enterprise import handlers as enterprise_handlers
+from localazure.arm.enterprise import work as enterprise_work
+from localazure.arm.enterprise.models import ClusterRecord
 from localazure.arm.identity.models import REDIS_AUDIENCES, TOKEN_LIFETIME_S, Identity
 from localazure.arm.resources import handlers as resource_handlers
 from localazure.arm.resources.errors import ResourceGroupNotFound, SubscriptionNotFound
@@ -55,6 +58,7 @@ class Azure:
         self.faults = Faults()
         self.operations = Operations(self)
         cache_work.register(self.operations)
+        enterprise_work.register(self.operations)
         storage_work.register(self.operations)
         container_work.register(self.operations)
         resource_handlers.register(self.operations)
@@ -65,7 +69,9 @@ class Azure:
     async def start(self) -> None:
         """Bring everything back to what the state says, and carry on what was under way."""
         await asyncio.gather(
-            self._bring_up_blobs(), *(self._bring_up(cache) for cache in list(self.world.caches.values()))
+            self._bring_up_blobs(),
+            *(self._bring_up(cache) for cache in list(self.world.caches.values())),
+            *(self._bring_up_database(cluster) for cluster in list(self.world.enterprise_clusters.values())),
         )
         for group in self.world.container_groups.values():
             # One with an operation under way is started by that operation.
@@ -84,6 +90,20 @@ class Azure:
             if cache.provisioning_state != "Creating":
                 await self.forwarders.open(cache.redis)
         except Exception:  # noqa: BLE001 - one cache that does not come up must not take the others with it
+            self.log(traceback.format_exc())
+
+    async def _bring_up_database(self, cluster: ClusterRecord) -> None:
+        database = cluster.database
+        if database is None:
+            return
+        self.specify_database(cluster)
+        try:
+            if cluster.operation_id is None and database.provisioning_state != "Failed":
+                await self.fleet.start(database.redis)
+                await self.fleet.apply(database.redis)
+            if database.provisioning_state != "Creating":
+                await self.forwarders.open(database.redis)
+        except Exception:  # noqa: BLE001 - one that does not come up must not take the others with it
             self.log(traceback.format_exc())
 
     async def _bring_up_blobs(self) -> None:
@@ -113,6 +133,11 @@ class Azure:
             self.azurite.stop(),
             self.containers.stop_all(list(self.world.container_groups.values())),
             *(self.fleet.stop(cache.redis) for cache in self.world.caches.values()),
+            *(
+                self.fleet.stop(cluster.database.redis)
+                for cluster in self.world.enterprise_clusters.values()
+                if cluster.database is not None
+            ),
         )
         self.save()
 
@@ -139,6 +164,24 @@ class Azure:
                         await self.fleet.apply(cache.redis)
                 except Exception:  # noqa: BLE001 - whatever it is, the others must be watched on
                     self.log(traceback.format_exc())
+            for cluster in list(self.world.enterprise_clusters.values()):
+                await self._watch_database(cluster)
+
+    async def _watch_database(self, cluster: ClusterRecord) -> None:
+        database = cluster.database
+        if database is None or cluster.operation_id is not None or database.provisioning_state == "Failed":
+            return
+        try:
+            if any(not self.fleet.runs(database.redis, index) for index in database.redis.nodes):
+                self.log(f"a redis-server of {cluster.name} ended; starting it again")
+                await self.fleet.start(database.redis)
+            before = database.redis.maxmemory_bytes
+            self.specify_database(cluster)
+            if before != database.redis.maxmemory_bytes:
+                self.save()
+                await self.fleet.apply(database.redis)
+        except Exception:  # noqa: BLE001 - whatever it is, the others must be watched on
+            self.log(traceback.format_exc())
 
     # --- state
 
@@ -178,6 +221,30 @@ class Azure:
                     users[assignment.object_id] = RedisUser(rules=rules, password_hashes=hashes)
         cache.redis.users = users
 
+    def specify_database(self, cluster: ClusterRecord) -> None:
+        """Bring the specification of a database's redis-servers to its ARM properties and the home's switches."""
+        database = cluster.database
+        if database is None:
+            return
+        specification = enterprise_handlers.specification(cluster, memory_scale=self.home.settings.memory_scale)
+        for name, value in specification.items():
+            setattr(database.redis, name, value)
+        self.refresh_database_users(cluster)
+
+    def refresh_database_users(self, cluster: ClusterRecord) -> None:
+        """Bring the Entra users of a database to its assignments and the tokens that are valid."""
+        database = cluster.database
+        if database is None:
+            return
+        now = time.time()
+        hashes = [entry for entry, ends in self.world.redis_token_hashes.items() if ends > now]
+        database.redis.users = {
+            entry.object_id: RedisUser(rules="+@all allkeys", password_hashes=hashes)
+            for entry in database.assignments.values()
+            # The home has one principal: a token is always its own.
+            if entry.state != "Deleting" and entry.object_id == self.home.config.object_id
+        }
+
     async def redis_token_issued(self, audience: str, token: str) -> None:
         """Make a token for Redis known to the caches whose assignments allow its principal."""
         if audience.rstrip("/") not in REDIS_AUDIENCES:
@@ -191,6 +258,10 @@ class Azure:
             if cache.entra_enabled and cache.operation_id is None:
                 self.refresh_users(cache)
                 await self.fleet.apply_users(cache.redis)
+        for cluster in list(self.world.enterprise_clusters.values()):
+            if cluster.database is not None and cluster.database.assignments and cluster.operation_id is None:
+                self.refresh_database_users(cluster)
+                await self.fleet.apply_users(cluster.database.redis)
 
     async def check_rules(self, cache: CacheRecord, rules: str) -> None:
         """
@@ -260,6 +331,16 @@ class Azure:
         """Give the caches of a resource group."""
         return [cache for cache in self.world.caches.values() if self._is_in(cache, group)]
 
+    def find_cluster(self, request: Request) -> ClusterRecord | None:
+        """Give the cluster a request is about; None when it is not in that group and subscription."""
+        group = self.group(request)
+        name = request.path_params["name"].lower()
+        return next((cluster for cluster in self.clusters_of(group) if cluster.name.lower() == name), None)
+
+    def clusters_of(self, group: GroupRecord) -> list[ClusterRecord]:
+        """Give the clusters of Redis Enterprise of a resource group."""
+        return [cluster for cluster in self.world.enterprise_clusters.values() if self._is_in(cluster, group)]
+
     def find_account(self, request: Request) -> AccountRecord | None:
         """Give the storage account a request is about; None when it is not in that group and subscription."""
         group = self.group(request)
@@ -281,13 +362,23 @@ class Azure:
         return [entry for entry in self.world.container_groups.values() if self._is_in(entry, group)]
 
     @staticmethod
-    def _is_in(resource: CacheRecord | AccountRecord | ContainerGroupRecord, group: GroupRecord) -> bool:
+    def _is_in(
+        resource: CacheRecord | ClusterRecord | AccountRecord | ContainerGroupRecord, group: GroupRecord
+    ) -> bool:
         same_subscription = resource.subscription_id == group.subscription_id
         return same_subscription and resource.resource_group.lower() == group.name.lower()
 
     def resource_at(self, operation: OperationRecord) -> dict[str, Any] | None:
         """Show the resource that an operation was about, as it is now; None when it is gone."""
         parts = operation.result_path.split("/")
+        cluster = self.world.enterprise_clusters.get("/".join(parts[:9]).lower())
+        if cluster is not None:
+            if len(parts) == 9:
+                return cluster.render()
+            if cluster.database is None:
+                return None
+            entry = cluster.database.assignments.get(parts[-1].lower()) if len(parts) > 11 else None
+            return cluster.render_assignment(entry) if entry is not None else cluster.render_database()
         cache = self.world.caches.get(parts[8].lower()) if len(parts) > 8 else None
         if cache is None:
             return None
@@ -312,6 +403,7 @@ class Azure:
             LocalAzureError: all are taken.
         """
         taken = {cache.redis.host for cache in self.world.caches.values() if hasattr(cache.redis, "host")}
+        taken |= {cluster.host for cluster in self.world.enterprise_clusters.values()}
         for _ in range(LOCK_HOST_OCTET - 1):
             # The next one, not the lowest free one: a client of a deleted cache must not reach another cache.
             self.world.last_address = self.world.last_address % (LOCK_HOST_OCTET - 1) + 1

@@ -1,8 +1,8 @@
 """
 Forwards the ports of a cache on which no redis-server listens itself.
 
-A clustered cache's 6380 and 6379 reach shard 0; the node port 15000 (and 13000) of a cache that is not clustered
-reaches its one redis-server. Runs in the ARM server: after a kill these ports come back with it.
+A clustered cache's 6380 and 6379 (10000 of Redis Enterprise) reach shard 0; the node port 15000 (and 13000) of a cache
+that is not clustered reaches its one redis-server. Runs in the ARM server: after a kill these ports come back with it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from localazure.redis_process import PLAIN_PORT, SHARD_PLAIN_PORT, SHARD_TLS_PORT, TLS_PORT, RedisSpec
+from localazure.redis_process import RedisSpec
 
 CHUNK_BYTES = 1 << 16
 
@@ -24,9 +24,7 @@ class Forwarders:
 
     async def open(self, spec: RedisSpec) -> None:
         """Bring the forwarded ports of a cache to its specification; raises OSError when a port is taken."""
-        wanted = {TLS_PORT: SHARD_TLS_PORT} if spec.shards else {SHARD_TLS_PORT: TLS_PORT}
-        if spec.plain_port_enabled:
-            wanted |= {PLAIN_PORT: SHARD_PLAIN_PORT} if spec.shards else {SHARD_PLAIN_PORT: PLAIN_PORT}
+        wanted = spec.forwards
         for host, port in list(self._servers):
             if host == spec.host and port not in wanted:
                 await self._close((host, port))

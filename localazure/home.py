@@ -76,6 +76,7 @@ class Settings(BaseModel):
     Attributes:
         durations: `short` (fractions of a second), `real` (Azure's minutes), or seconds by operation over `short`.
         retired: regions in which the creation of a cache is refused, as Azure refuses it since the product retires.
+        enterprise_open: Enterprise and Enterprise Flash can be created, as they could before 2026-04-01.
         client_pause: semantics of CLIENT PAUSE for new caches whose version is not asked for: 6.0 (Azure's) or 6.2.
         client_pause_by_cache: the same for single caches, also for caches that exist.
         redis_version_by_cache: the version that ARM reports for a cache, to try rules about versions.
@@ -87,6 +88,7 @@ class Settings(BaseModel):
 
     durations: Literal["short", "real"] | dict[str, float] = "short"
     retired: list[str] = []
+    enterprise_open: bool = False
     client_pause: Literal["6.0", "6.2"] = "6.0"
     client_pause_by_cache: dict[str, Literal["6.0", "6.2"]] = {}
     redis_version_by_cache: dict[str, str] = {}

@@ -40,6 +40,18 @@ DURATIONS_S: dict[str, tuple[float, float]] = {
     # 187 s were measured for a P1 with 3.8 GB; an import is taken to be slower, as it loads what it reads
     "export": (0.4, 190),
     "import": (0.4, 300),
+    # Azure Managed Redis: an export and an import are taken to last as long as a cache's
+    "cluster_create": (0.4, 900),
+    "cluster_update": (0.3, 120),
+    "cluster_delete": (0.3, 300),
+    "database_create": (0.4, 120),
+    "database_update": (0.3, 120),
+    "database_delete": (0.3, 60),
+    "database_keys": (0.1, 30),
+    "database_access": (0.1, 60),
+    "database_flush": (0.1, 10),
+    "database_export": (0.4, 190),
+    "database_import": (0.4, 300),
     "storage": (0.2, 20),
     # pulling an image of some hundred MB
     "container_group": (0.2, 60),

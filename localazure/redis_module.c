@@ -7,8 +7,12 @@
  *    it does not run in cluster mode, so such a shard runs without it; the module answers CLUSTER, redirects keys of
  *    other shards with MOVED, and refuses CROSSSLOT and SELECT, as a node in cluster mode does.
  *
+ * 3. Redis Enterprise: CONFIG SET answers OK and changes nothing. With `one-slot` (the clustering policy
+ *    EnterpriseCluster, where clients see no cluster) commands over several slots are refused but DEL, EXISTS, MGET,
+ *    MSET, TOUCH and UNLINK.
+ *
  * The pointers of the module interface are fetched by name, so no header of redis is needed to compile this.
- * Arguments: `pause 6.0|6.2 [cluster INDEX IP TLS_PORT_0 PLAIN_PORT_0|0 ID_0 ID_1 ...]`; the number of ids is the
+ * Arguments: `pause 6.0|6.2 [enterprise [one-slot]]`, or `pause 6.0|6.2 [cluster INDEX IP TLS_PORT_0 PLAIN_PORT_0|0 ID_0 ID_1 ...]`; the number of ids is the
  * number of shards; ports of shard i are the base port + i; slots are spread evenly, as localazure does it.
  */
 #include <stdint.h>
@@ -61,6 +65,7 @@ static unsigned long long (*GetClientId)(Context *);
 static int (*GetClientInfoById)(void *, uint64_t);
 
 static int pause_is_60;
+static int is_enterprise, one_slot;
 static int shards; /* 0: not the face of a cluster */
 static int self;
 static char ip[64], ids[MAX_SHARDS][41];
@@ -114,9 +119,41 @@ static void become(Filter *filter, const char *name, const char *argument) {
     if (argument) ArgInsert(filter, 1, CreateString(NULL, argument, strlen(argument)));
 }
 
-static void filter_cluster(Filter *filter) {
+#define CROSSSLOT "CROSSSLOT Keys in request don't hash to the same slot"
+
+static int slot_of_keys(Filter *filter, int *crosses) { /* slot of the last key; -1 for a command without keys */
     Text *argv[1024];
-    int argc = ArgsCount(filter), count = 0, slot = -1, crosses = 0;
+    int argc = ArgsCount(filter), count = 0, slot = -1;
+    Text **arguments = argc <= 1024 ? argv : malloc(sizeof(Text *) * (size_t)argc);
+    for (int i = 0; i < argc; i++) arguments[i] = ArgGet(filter, i);
+    int *keys = GetCommandKeys(NULL, arguments, argc, &count);
+    for (int i = 0; keys && i < count; i++) {
+        int found = slot_of(arguments[keys[i]]);
+        if (slot >= 0 && found != slot) *crosses = 1;
+        slot = found;
+    }
+    if (keys) Free(keys);
+    if (arguments != argv) free(arguments);
+    return slot;
+}
+
+static void filter_enterprise(Filter *filter, int argc) {
+    static const char *const over_slots[] = {"del", "exists", "mget", "mset", "touch", "unlink"};
+    Text *name = ArgGet(filter, 0);
+    if (argc >= 2 && text_is(name, "config") && text_is(ArgGet(filter, 1), "set")) {
+        become(filter, "localazure.ok", NULL);
+        return;
+    }
+    if (!one_slot) return;
+    for (size_t i = 0; i < sizeof over_slots / sizeof *over_slots; i++)
+        if (text_is(name, over_slots[i])) return;
+    int crosses = 0;
+    slot_of_keys(filter, &crosses);
+    if (crosses) become(filter, "localazure.refuse", CROSSSLOT);
+}
+
+static void filter_cluster(Filter *filter) {
+    int argc = ArgsCount(filter), slot = -1, crosses = 0;
     Text *name = ArgGet(filter, 0);
     if (text_is(name, "cluster")) {
         ArgReplace(filter, 0, CreateString(NULL, "localazure.cluster", 18));
@@ -134,18 +171,9 @@ static void filter_cluster(Filter *filter) {
         become(filter, "localazure.refuse", "ERR SELECT is not allowed in cluster mode");
         return;
     }
-    Text **arguments = argc <= 1024 ? argv : malloc(sizeof(Text *) * (size_t)argc);
-    for (int i = 0; i < argc; i++) arguments[i] = ArgGet(filter, i);
-    int *keys = GetCommandKeys(NULL, arguments, argc, &count);
-    for (int i = 0; keys && i < count; i++) {
-        int found = slot_of(arguments[keys[i]]);
-        if (slot >= 0 && found != slot) crosses = 1;
-        slot = found;
-    }
-    if (keys) Free(keys);
-    if (arguments != argv) free(arguments);
+    slot = slot_of_keys(filter, &crosses);
     if (crosses) {
-        become(filter, "localazure.refuse", "CROSSSLOT Keys in request don't hash to the same slot");
+        become(filter, "localazure.refuse", CROSSSLOT);
     } else if (slot >= 0 && shard_of(slot) != self) {
         char number[16];
         snprintf(number, sizeof number, "%d", slot);
@@ -166,6 +194,7 @@ static void filter(Filter *filter) {
                    "ERR Unknown subcommand or wrong number of arguments for 'UNPAUSE'. Try CLIENT HELP.");
         return;
     }
+    if (is_enterprise) filter_enterprise(filter, argc);
     if (shards) filter_cluster(filter);
 }
 
@@ -189,6 +218,15 @@ static int set_pause(Context *context, Text **argv, int argc) { /* only for the 
     if (argc != 2) return ReplyWithError(context, "ERR localazure.clientpause 6.0|6.2");
     pause_is_60 = text_is(argv[1], "6.0");
     return ReplyWithSimpleString(context, "OK");
+}
+
+static int set_config(Context *context, Text **argv, int argc) { /* CONFIG SET of the administrator, by ACL */
+    if (argc != 3) return ReplyWithError(context, "ERR localazure.configset NAME VALUE");
+    Reply *reply = Call(context, "CONFIG", "css", "SET", argv[1], argv[2]);
+    if (!reply) return ReplyWithError(context, "ERR wrong CONFIG");
+    ReplyWithCallReply(context, reply);
+    FreeCallReply(reply);
+    return OK;
 }
 
 static int info(Context *context, Text **argv, int argc) { /* INFO that says cluster_enabled:1 */
@@ -317,6 +355,8 @@ int RedisModule_OnLoad(Context *context, Text **argv, int argc) {
     FETCH(GetClientInfoById);
     if (argc < 2) return ERR;
     pause_is_60 = text_is(argv[1], "6.0");
+    is_enterprise = argc > 2 && text_is(argv[2], "enterprise");
+    one_slot = is_enterprise && argc > 3 && text_is(argv[3], "one-slot");
     if (argc > 6 && text_is(argv[2], "cluster")) {
         self = atoi(StringPtrLen(argv[3], NULL));
         snprintf(ip, sizeof ip, "%s", StringPtrLen(argv[4], NULL));
@@ -335,5 +375,6 @@ int RedisModule_OnLoad(Context *context, Text **argv, int argc) {
         CreateCommand(context, "localazure.cluster", cluster, flags, 0, 0, 0) != OK ||
         CreateCommand(context, "localazure.clientpause", set_pause, flags, 0, 0, 0) != OK)
         return ERR;
+    if (is_enterprise && CreateCommand(context, "localazure.configset", set_config, flags, 0, 0, 0) != OK) return ERR;
     return RegisterCommandFilter(context, filter, 1 /* not for commands that the module itself calls */) ? OK : ERR;
 }

@@ -7,6 +7,9 @@ if enabled, 6379; a clustered cache is one redis-server a shard on 15000+i and 1
 that no cluster has to be "created". A shard of a geo-secondary runs outside cluster mode, because redis-server refuses
 REPLICAOF inside it; the module `redis_module.c` gives it the face of a cluster node meanwhile.
 
+A database of Redis Enterprise is one redis-server on 10000, or, under the clustering policy OSSCluster, one a shard on
+8500+i in cluster mode.
+
 Data lives in an append-only file without fsync: nothing acknowledged is lost when a process is killed (only when the
 machine is), as nothing is lost on Azure where a replica takes over.
 """
@@ -23,6 +26,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 import redis.asyncio
 import redis.exceptions
@@ -35,6 +39,10 @@ from localazure.redis_module import ensure_module
 
 TLS_PORT, PLAIN_PORT = 6380, 6379
 SHARD_TLS_PORT, SHARD_PLAIN_PORT = 15000, 13000
+ENTERPRISE_PORT, ENTERPRISE_SHARD_PORT = 10000, 8500
+"""A database of Microsoft.Cache/redisEnterprise: its one port, and the first of the shards' under OSSCluster (85xx)."""
+ENTERPRISE_ADMIN_STEP = 1000
+"""Where such a database does not speak TLS, redis-server does for us alone, on a port this much higher."""
 SLOTS = 16384
 CONFIG_FILE = "redis.conf"
 ADMIN_USER, REPLICATION_USER = "_admin", "_repl"
@@ -56,6 +64,18 @@ FACE = "+localazure.refuse +localazure.ok +localazure.moved +localazure.cluster"
 """What `redis_module.c` turns a command into; no rule of a customer can name it."""
 
 
+ENTERPRISE_BLOCKED = (
+    "-acl -bgrewriteaof -bgsave -config +config|get +config|set -debug -migrate -move -psync -replicaof -replconf "
+    "-save -shutdown -slaveof -sync -failover -module -swapdb -latency -localazure.clientpause -localazure.configset "
+    "-client|pause -client|unpause -client|no-evict -cluster +cluster|info +cluster|nodes +cluster|slots "
+    "+cluster|shards +cluster|keyslot +cluster|myid"
+)
+"""
+The same for Redis Enterprise: Azure's list, and what the vendor's list of compatible commands says of CLIENT, MIGRATE
+and LATENCY. CONFIG SET answers OK and changes nothing (`redis_module.c`), as was seen. SWAPDB: unknown, blocked here.
+"""
+
+
 class RedisUser(BaseModel):
     """A data-plane user that is not `default`: an Entra principal with an access policy."""
 
@@ -74,6 +94,9 @@ class RedisSpec(BaseModel):
         node_ids: cluster node ids, one a shard.
         primary_host: the geo-primary's address while this cache is a geo-secondary.
         password_hashes: SHA-256 of the two access keys.
+        product: "enterprise" for a database of Microsoft.Cache/redisEnterprise.
+        encrypted: for "enterprise": its port speaks TLS, else plain; never both.
+        one_slot: for "enterprise": commands over several slots are refused though clients see no cluster.
     """
 
     folder: str
@@ -92,6 +115,9 @@ class RedisSpec(BaseModel):
     keys_enabled: bool = True
     users: dict[str, RedisUser] = {}
     primary_host: str | None = None
+    product: Literal["redis", "enterprise"] = "redis"
+    encrypted: bool = True
+    one_slot: bool = False
 
     @property
     def nodes(self) -> range:
@@ -100,13 +126,35 @@ class RedisSpec(BaseModel):
 
     def tls_port(self, index: int) -> int:
         """Give the TLS port a redis-server listens on."""
+        if self.product == "enterprise":
+            return self._enterprise_port(index) + (0 if self.encrypted else ENTERPRISE_ADMIN_STEP)
         return SHARD_TLS_PORT + index if self.shards else TLS_PORT
 
     def plain_port(self, index: int) -> int:
         """Give the plain port a redis-server listens on; 0 when it is not enabled."""
+        if self.product == "enterprise":
+            return 0 if self.encrypted else self._enterprise_port(index)
         if not self.plain_port_enabled:
             return 0
         return SHARD_PLAIN_PORT + index if self.shards else PLAIN_PORT
+
+    def _enterprise_port(self, index: int) -> int:
+        return ENTERPRISE_SHARD_PORT + index if self.shards else ENTERPRISE_PORT
+
+    @property
+    def forwards(self) -> dict[int, int]:
+        """Give the ports on which no redis-server listens itself, and to which port each is forwarded."""
+        if self.product == "enterprise":
+            return {ENTERPRISE_PORT: ENTERPRISE_SHARD_PORT} if self.shards else {}
+        forwards = {TLS_PORT: SHARD_TLS_PORT} if self.shards else {SHARD_TLS_PORT: TLS_PORT}
+        if self.plain_port_enabled:
+            forwards |= {PLAIN_PORT: SHARD_PLAIN_PORT} if self.shards else {SHARD_PLAIN_PORT: PLAIN_PORT}
+        return forwards
+
+    @property
+    def blocked(self) -> str:
+        """Give the commands that nobody may use, as access rules."""
+        return ENTERPRISE_BLOCKED if self.product == "enterprise" else BLOCKED
 
 
 def password_hash(password: str) -> str:
@@ -296,7 +344,8 @@ class RedisFleet:
                 ):
                     current = await client.execute_command("CONFIG", "GET", name)
                     if _text(current[1]) != value:
-                        await client.execute_command("CONFIG", "SET", name, value)
+                        setting = ("LOCALAZURE.CONFIGSET",) if spec.product == "enterprise" else ("CONFIG", "SET")
+                        await client.execute_command(*setting, name, value)
                 await client.execute_command("LOCALAZURE.CLIENTPAUSE", spec.client_pause)
         await self.apply_users(spec)
 
@@ -440,7 +489,7 @@ class RedisFleet:
         passwords = " ".join(f"#{entry}" for entry in spec.password_hashes)
         replication = password_hash(config.redis_replication_secret)
         lines = [
-            f"user default {state} {passwords} ~* &* +@all {BLOCKED}",
+            f"user default {state} {passwords} ~* &* +@all {spec.blocked}",
             f"user {ADMIN_USER} on #{password_hash(config.redis_admin_secret)} ~* &* +@all",
             f"user {REPLICATION_USER} on #{replication} -@all +psync +replconf +ping",
         ]
@@ -448,7 +497,7 @@ class RedisFleet:
             if user.password_hashes:
                 passwords = " ".join(f"#{entry}" for entry in user.password_hashes)
                 lines.append(
-                    f"user {name} on {passwords} resetkeys resetchannels &* -@all {user.rules} {FACE} {BLOCKED}"
+                    f"user {name} on {passwords} resetkeys resetchannels &* -@all {user.rules} {FACE} {spec.blocked}"
                 )
         return lines
 
@@ -459,6 +508,8 @@ class RedisFleet:
         follower = spec.primary_host is not None
         cluster_mode = bool(spec.shards) and not follower
         module_arguments = f"pause {spec.client_pause}"
+        if spec.product == "enterprise":
+            module_arguments += " enterprise one-slot" if spec.one_slot else " enterprise"
         if spec.shards and follower:
             plain_base = SHARD_PLAIN_PORT if spec.plain_port_enabled else 0
             module_arguments += f" cluster {index} {spec.host} {SHARD_TLS_PORT} {plain_base} {' '.join(spec.node_ids)}"

@@ -19,11 +19,14 @@ import redis
 import requests
 from redis.crc import key_slot
 
+from localazure.arm.enterprise.models import SIZES_GB
 from localazure.errors import LocalAzureError
 from localazure.home import Home
 from localazure.launcher import running_pid
+from localazure.redis_process import ENTERPRISE_PORT, TLS_PORT
 
 API_VERSION = "2024-11-01"
+ENTERPRISE_API_VERSION = "2025-07-01"
 CREATE_TIMEOUT_S = 3600.0
 POLL_INTERVAL_S = 0.1
 BATCH_COMMANDS = 2000
@@ -70,8 +73,29 @@ class Wish:
     non_ssl_port: bool = False
     subscription: int = 1
     client_pause: str | None = None
+    clustering_policy: str = "OSSCluster"
     tags: dict[str, str] = field(default_factory=dict)
     random_seed: int = 1
+
+    @property
+    def is_enterprise(self) -> bool:
+        """Tell whether a cluster of redisEnterprise is wanted (Azure Managed Redis, or Enterprise before it)."""
+        return self.sku in SIZES_GB
+
+    @property
+    def port(self) -> int:
+        """Give the port that applications use."""
+        return ENTERPRISE_PORT if self.is_enterprise else TLS_PORT
+
+    @property
+    def is_clustered(self) -> bool:
+        """Tell whether clients see a cluster."""
+        return self.clustering_policy == "OSSCluster" if self.is_enterprise else self.shards > 0
+
+    @property
+    def database_body(self) -> dict[str, Any]:
+        """Give the body of the request that makes a cluster's database."""
+        return {"properties": {"accessKeysAuthentication": "Enabled", "clusteringPolicy": self.clustering_policy}}
 
     def body(self) -> dict[str, Any]:
         """
@@ -80,10 +104,18 @@ class Wish:
         Raises:
             LocalAzureError: the size is not written as it must be.
         """
+        if self.is_enterprise:
+            return {
+                "location": self.location,
+                "tags": self.tags,
+                "sku": {"name": self.sku},
+                "properties": {"publicNetworkAccess": "Enabled", "minimumTlsVersion": "1.2"},
+            }
         match = re.fullmatch(r"(?:(basic|standard)-)?([CP])(\d)", self.sku, re.IGNORECASE)
         if match is None:
             raise LocalAzureError(
-                f"--sku {self.sku!r} is not a size: allowed are C0 to C6, basic-C0 to basic-C6, P1 to P5."
+                f"--sku {self.sku!r} is not a size: allowed are C0 to C6, basic-C0 to basic-C6, P1 to P5, and those of "
+                "Azure Managed Redis and Enterprise (Balanced_B5, Enterprise_E10)."
             )
         family = match[2].upper()
         tier = "Premium" if family == "P" else (match[1] or "standard").capitalize()
@@ -136,12 +168,12 @@ def seed(home: Home, wish: Wish) -> str:
         raise LocalAzureError(f"the local Azure at {home.root} does not run: start it with `redismove local start`.")
     with requests.Session() as session:
         arm = _Arm(home, session, wish)
-        cache = arm.create(body)
+        cache = arm.create_cluster(body) if wish.is_enterprise else arm.create(body)
         if wish.keys:
             fill(home, cache["hostName"], arm.primary_key(), wish)
-    shape = f", {wish.shards} shards" if wish.shards else ""
+    shape = f", {wish.shards} shards" if wish.shards else f", {wish.clustering_policy}" if wish.is_enterprise else ""
     return (
-        f"cache {wish.name} ({wish.sku}{shape}, {wish.location}) at {cache['hostName']}:{cache['sslPort']} "
+        f"cache {wish.name} ({wish.sku}{shape}, {wish.location}) at {cache['hostName']}:{wish.port} "
         f"holds {wish.keys} keys (made in {time.monotonic() - started:.1f} s)"
     )
 
@@ -168,7 +200,10 @@ class _Arm:
         session.headers["Authorization"] = f"Bearer {token}"
         subscription = config.subscription_id if wish.subscription == 1 else config.subscription_id_2
         self._group = f"{home.endpoint}/subscriptions/{subscription}/resourceGroups/{wish.resource_group}"
-        self._cache = f"{self._group}/providers/Microsoft.Cache/redis/{wish.name}"
+        kind = "redisEnterprise" if wish.is_enterprise else "redis"
+        self._cache = f"{self._group}/providers/Microsoft.Cache/{kind}/{wish.name}"
+        self._keys = f"{self._cache}/databases/default" if wish.is_enterprise else self._cache
+        self._settings = home
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
         if self._call("HEAD", self._group, allowed=(204, 404)).status_code == 404:
@@ -179,9 +214,24 @@ class _Arm:
                 "or delete it."
             )
         self._call("PUT", self._cache, body, allowed=(201,))
+        return self._made(self._cache)
+
+    def create_cluster(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Make a cluster and its database; an Enterprise one as somebody could before 2026-04-01."""
+        before = self._settings.settings.enterprise_open
+        self._settings.change_settings(enterprise_open=True)
+        try:
+            cluster = self.create(body)
+        finally:
+            self._settings.change_settings(enterprise_open=before)
+        self._call("PUT", self._keys, self._wish.database_body, allowed=(201,))
+        self._made(self._keys)
+        return cluster
+
+    def _made(self, path: str) -> dict[str, Any]:
         deadline = time.monotonic() + CREATE_TIMEOUT_S
         while True:
-            properties: dict[str, Any] = self._call("GET", self._cache, allowed=(200,)).json()["properties"]
+            properties: dict[str, Any] = self._call("GET", path, allowed=(200,)).json()["properties"]
             if properties["provisioningState"] == "Succeeded":
                 return properties
             if properties["provisioningState"] == "Failed" or time.monotonic() > deadline:
@@ -193,12 +243,13 @@ class _Arm:
             time.sleep(POLL_INTERVAL_S)
 
     def primary_key(self) -> str:
-        return str(self._call("POST", f"{self._cache}/listKeys", allowed=(200,)).json()["primaryKey"])
+        return str(self._call("POST", f"{self._keys}/listKeys", allowed=(200,)).json()["primaryKey"])
 
     def _call(
         self, method: str, url: str, body: dict[str, Any] | None = None, *, allowed: tuple[int, ...]
     ) -> requests.Response:
-        response = self._session.request(method, url, params={"api-version": API_VERSION}, json=body, timeout=60)
+        version = ENTERPRISE_API_VERSION if self._wish.is_enterprise else API_VERSION
+        response = self._session.request(method, url, params={"api-version": version}, json=body, timeout=60)
         if response.status_code not in allowed:
             error = response.json().get("error", {})
             message = str(error.get("message", "")).partition("\r\n")[0]
@@ -231,21 +282,21 @@ def fill(home: Home, host: str, password: str, wish: Wish) -> None:
         )
 
     lanes: dict[int, _Lane] = {}
-    if wish.shards:
-        with connect(6380, 0) as client:
+    if wish.is_clustered:
+        with connect(wish.port, 0) as client:
             slots = client.execute_command("CLUSTER SLOTS")
         ranges = sorted((int(start), int(end), int(node[1])) for (start, end), node in _slot_rows(slots))
         lanes = {port: _Lane(connect(port, 0)) for _, _, port in ranges}
     else:
-        second = min(SECOND_DATABASE, (wish.databases or 16) - 1)
-        lanes = {0: _Lane(connect(6380, 0)), second: _Lane(connect(6380, second))}
+        second = 0 if wish.is_enterprise else min(SECOND_DATABASE, (wish.databases or 16) - 1)
+        lanes = {number: _Lane(connect(wish.port, number)) for number in {0, second}}
         ranges = []
     generator = random.Random(wish.random_seed)
     now_ms = int(time.time() * 1000)
     try:
         for number in range(wish.keys):
             key, commands = _key(generator, number, now_ms)
-            if wish.shards:
+            if wish.is_clustered:
                 slot = key_slot(key)
                 lane = next(port for start, end, port in ranges if start <= slot <= end)
                 generator.random()

@@ -22,6 +22,7 @@ from starlette.responses import Response
 
 from localazure.arm.cache.routes import ROUTES as CACHE_ROUTES
 from localazure.arm.containerinstance.routes import ROUTES as CONTAINER_ROUTES
+from localazure.arm.enterprise.routes import ROUTES as ENTERPRISE_ROUTES
 from localazure.arm.http import ArmError, ArmMiddleware, NotModelled
 from localazure.arm.identity.routes import ROUTES as IDENTITY_ROUTES
 from localazure.arm.metadata.routes import ROUTES as METADATA_ROUTES
@@ -68,7 +69,7 @@ def application(azure: Azure) -> Starlette:
     app = Starlette(
         routes=[
             *(*METADATA_ROUTES, *RESOURCE_ROUTES, *CACHE_ROUTES, *STORAGE_ROUTES, *CONTAINER_ROUTES),
-            *(*FAULT_ROUTES, *IDENTITY_ROUTES),
+            *(*ENTERPRISE_ROUTES, *FAULT_ROUTES, *IDENTITY_ROUTES),
         ],
         middleware=[Middleware(ArmMiddleware, azure=azure)],
         lifespan=lifespan,

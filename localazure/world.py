@@ -6,6 +6,7 @@ from pydantic import BaseModel, ValidationError
 
 from localazure.arm.cache.models import CacheRecord
 from localazure.arm.containerinstance.models import ContainerGroupRecord
+from localazure.arm.enterprise.models import ClusterRecord
 from localazure.arm.resources.models import GroupRecord
 from localazure.arm.storage.models import AccountRecord
 from localazure.errors import LocalAzureError
@@ -22,6 +23,7 @@ class World(BaseModel):
     Attributes:
         groups: by `subscription/name` in lower case.
         caches: by name in lower case; names are unique in the whole cloud.
+        enterprise_clusters: by resource id in lower case.
         storage_accounts: by name; names are unique in the whole cloud.
         container_groups: by `subscription/group/name` in lower case.
         operations: by id.
@@ -32,6 +34,7 @@ class World(BaseModel):
     format: int = FORMAT
     groups: dict[str, GroupRecord] = {}
     caches: dict[str, CacheRecord] = {}
+    enterprise_clusters: dict[str, ClusterRecord] = {}
     storage_accounts: dict[str, AccountRecord] = {}
     container_groups: dict[str, ContainerGroupRecord] = {}
     operations: dict[str, OperationRecord] = {}

@@ -101,7 +101,10 @@ def seed(
     name: Annotated[str, typer.Argument(help="Name of the cache to make.")],
     *,
     keys: Annotated[int, typer.Option(min=0, help="How many keys to fill it with.")] = 1000,
-    sku: Annotated[str, typer.Option(help="Size: C0 to C6 (Standard; `basic-C0` for Basic), P1 to P5.")] = "P1",
+    sku: Annotated[
+        str,
+        typer.Option(help="Size: C0 to C6 (Standard; `basic-C0` for Basic), P1 to P5, Balanced_B5, Enterprise_E10."),
+    ] = "P1",
     location: Annotated[str, typer.Option(help="Region.")] = "eastus",
     resource_group: Annotated[str, typer.Option(help="Resource group; made when it is not there.")] = "rg-demo",
     shards: Annotated[int, typer.Option(min=0, help="Shards of a clustered Premium cache; 0: not clustered.")] = 0,
@@ -113,6 +116,9 @@ def seed(
     non_ssl_port: Annotated[bool, typer.Option("--non-ssl-port", help="Enable the port without TLS.")] = False,
     subscription: Annotated[int, typer.Option(min=1, max=2, help="Which of the two subscriptions.")] = 1,
     client_pause: Annotated[str | None, typer.Option(help="CLIENT PAUSE of this cache: 6.0 or 6.2.")] = None,
+    clustering_policy: Annotated[
+        str, typer.Option(help="OSSCluster, EnterpriseCluster or NoCluster of a managed cache.")
+    ] = "OSSCluster",
     tag: Annotated[list[str] | None, typer.Option(help="A tag, NAME=VALUE; repeatable.")] = None,
     random_seed: Annotated[int, typer.Option(help="The same number makes the same data.")] = 1,
     home: HomeOption = DEFAULT_HOME,
@@ -136,6 +142,7 @@ def seed(
             non_ssl_port=non_ssl_port,
             subscription=subscription,
             client_pause=client_pause,
+            clustering_policy=clustering_policy,
             tags=dict(entry.partition("=")[::2] for entry in tag or []),
             random_seed=random_seed,
         )

@@ -8,14 +8,17 @@ Redis"; the text about a SAS that is poorly formatted stands in Azure's SDK for 
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
+import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from localazure.arm.cache.errors import BadRequest, InvalidParameter, SasUnusable
@@ -56,6 +59,17 @@ files are of version 10, and 9 is 10 here.
 """
 
 
+GZIP = b"\x1f\x8b"
+
+
+class Owner(Protocol):
+    """What stands where and exports or imports: a cache, or a cluster of Redis Enterprise."""
+
+    name: str
+    location: str
+    subscription_id: str
+
+
 @dataclass(frozen=True)
 class Place:
     """A container, or one blob in it, and how it is reached."""
@@ -72,9 +86,7 @@ class Place:
         return set("".join(parse_qs(self.query).get("sp", [])))
 
 
-def place(
-    azure: Azure, cache: CacheRecord, url: object, *, parameter: str, by_identity: bool, begun: bool = False
-) -> Place:
+def place(azure: Azure, cache: Owner, url: object, *, parameter: str, by_identity: bool, begun: bool = False) -> Place:
     """
     Read the address of a container or blob and check what Azure checks before it begins.
 
@@ -128,7 +140,7 @@ def _time(text: str) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _check_account(cache: CacheRecord, account: AccountRecord, *, by_identity: bool) -> None:
+def _check_account(cache: Owner, account: AccountRecord, *, by_identity: bool) -> None:
     # The documentation states both rules; whether the service checks them is not known. It is checked here.
     if short_name(account.location) != short_name(cache.location):
         raise BadRequest(
@@ -143,7 +155,7 @@ def _check_account(cache: CacheRecord, account: AccountRecord, *, by_identity: b
 
 
 @contextmanager
-def container(azure: Azure, where: Place, *, rights: set[str]) -> Iterator[ContainerClient]:
+def container(azure: Azure, where: Place, *, rights: set[str], page_blobs: bool = True) -> Iterator[ContainerClient]:
     """
     Open the container of a place as the service does.
 
@@ -151,6 +163,7 @@ def container(azure: Azure, where: Place, *, rights: set[str]) -> Iterator[Conta
         azure: whose storage it is.
         where: the place.
         rights: those of the SAS without which it is not tried.
+        page_blobs: the account must take page blobs, which Premium writes.
 
     Raises:
         OperationFailed: the account lets nobody in, or storage refuses.
@@ -161,7 +174,7 @@ def container(azure: Azure, where: Place, *, rights: set[str]) -> Iterator[Conta
     account = azure.world.storage_accounts.get(where.account)
     if account is None:
         raise OperationFailed("Conflict", f"The storage account '{where.account}' was not found.")
-    _let_in(account, where)
+    _let_in(account, where, page_blobs=page_blobs)
     if not where.by_identity and not rights <= where.rights:
         raise OperationFailed("Conflict", NO_MESSAGE)
     try:
@@ -187,8 +200,8 @@ def container(azure: Azure, where: Place, *, rights: set[str]) -> Iterator[Conta
         raise OperationFailed("Conflict", f"The storage account does not answer ({type(error).__name__}).") from None
 
 
-def _let_in(account: AccountRecord, where: Place) -> None:
-    if not account.takes_page_blobs:
+def _let_in(account: AccountRecord, where: Place, *, page_blobs: bool) -> None:
+    if page_blobs and not account.takes_page_blobs:
         raise OperationFailed(
             "Conflict", f"The storage account '{account.name}' does not support page blobs (kind '{account.kind}')."
         )
@@ -207,6 +220,29 @@ def upload(client: ContainerClient, name: str, file: Path) -> None:
         client.upload_blob(name, stream, blob_type="PageBlob", length=file.stat().st_size, overwrite=True)
 
 
+def upload_compressed(client: ContainerClient, name: str, file: Path) -> None:
+    """Write a file as a compressed block blob."""
+    packed = file.with_name(f"{file.name}.gz")
+    with file.open("rb") as source, gzip.open(packed, "wb", compresslevel=1) as target:
+        shutil.copyfileobj(source, target)
+    with packed.open("rb") as stream:
+        client.upload_blob(name, stream, blob_type="BlockBlob", overwrite=True)
+
+
+def decompress(file: Path) -> None:
+    """Unpack a file in place where it is compressed (what an export of Redis Enterprise wrote)."""
+    with file.open("rb") as stream:
+        if stream.read(len(GZIP)) != GZIP:
+            return
+    unpacked = file.with_name(f"{file.name}.unpacked")
+    try:
+        with gzip.open(file, "rb") as source, unpacked.open("wb") as target:
+            shutil.copyfileobj(source, target)
+    except (OSError, EOFError, zlib.error):
+        raise OperationFailed("Conflict", "The file is not a whole compressed file.") from None
+    os.replace(unpacked, file)
+
+
 def download(client: ContainerClient, name: str, file: Path) -> None:
     """Read a blob, page or block, into a file."""
     with file.open("wb") as stream:
@@ -220,16 +256,25 @@ def check_file(cache: CacheRecord, file: Path) -> None:
     Raises:
         OperationFailed: it is.
     """
+    major = re.match(r"\d+", cache.redis_version)
+    newest = NEWEST_RDB.get(int(major[0]) if major else 0, max(NEWEST_RDB.values()))
+    check_version(file, cache.redis_version, newest)
+
+
+def check_version(file: Path, redis_version: str, newest: int) -> None:
+    """
+    Refuse what is no RDB file, or one of a newer version than *newest*.
+
+    Raises:
+        OperationFailed: it is.
+    """
     with file.open("rb") as stream:
         match = re.fullmatch(rb"REDIS(\d{4})", stream.read(9))
     if match is None:
         raise OperationFailed("Conflict", "The file is not in RDB format.")
     version = int(match[1])
-    major = re.match(r"\d+", cache.redis_version)
-    newest = NEWEST_RDB.get(int(major[0]) if major else 0, max(NEWEST_RDB.values()))
     if version > newest:
         raise OperationFailed(
             "Conflict",
-            f"The RDB file has version {version}. A cache with Redis {cache.redis_version} supports versions up to "
-            f"{newest}.",
+            f"The RDB file has version {version}. A cache with Redis {redis_version} supports versions up to {newest}.",
         )

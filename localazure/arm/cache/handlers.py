@@ -803,7 +803,7 @@ async def list_private_link_resources(azure: Azure, request: Request) -> Respons
 
 async def get_async_operation(azure: Azure, request: Request) -> Response:
     """GET the status document of a long-running operation."""
-    operation = _operation(azure, request)
+    operation = operation_of(azure, request)
     body: dict[str, Any] = {
         "id": request.url.path,
         "name": operation.id,
@@ -816,15 +816,15 @@ async def get_async_operation(azure: Azure, request: Request) -> Response:
     }
     if operation.status == "Failed":
         body["error"] = {"code": operation.error_code, "message": operation.error_message}
-    headers = {} if operation.status != "InProgress" else {"Retry-After": str(_retry_after_s(operation))}
+    headers = {} if operation.status != "InProgress" else {"Retry-After": str(retry_after_s(operation))}
     return JSONResponse(body, headers=headers)
 
 
 async def get_operation_result(azure: Azure, request: Request) -> Response:
     """GET the result of a long-running operation: 202 while it runs, 409 when it failed."""
-    operation = _operation(azure, request)
+    operation = operation_of(azure, request)
     if operation.status == "InProgress":
-        headers = {"Location": str(request.url), "Retry-After": str(_retry_after_s(operation))}
+        headers = {"Location": str(request.url), "Retry-After": str(retry_after_s(operation))}
         return Response(status_code=202, headers=headers)
     if operation.status == "Failed":
         # Azure answers 409 Conflict to the polling request, whatever the cause.
@@ -919,7 +919,8 @@ def _begin_pair(
     return operation
 
 
-def _operation(azure: Azure, request: Request) -> OperationRecord:
+def operation_of(azure: Azure, request: Request) -> OperationRecord:
+    """Give the operation that a polling request is about; 404 where there is none."""
     subscription = azure.subscription(request)
     operation = azure.world.operations.get(request.path_params["operation"].lower())
     if operation is None or operation.subscription_id != subscription:
@@ -927,12 +928,14 @@ def _operation(azure: Azure, request: Request) -> OperationRecord:
     return operation
 
 
-def _retry_after_s(operation: OperationRecord) -> int:
+def retry_after_s(operation: OperationRecord) -> int:
+    """Say when a client is to ask again."""
     # An integer of at least 1, or clients fall back to waits of their own (10 to 30 s).
     return max(1, min(15, round(operation.duration_s / 10)))
 
 
-def _poll_url(request: Request, operation: OperationRecord, kind: str) -> str:
+def poll_url(request: Request, operation: OperationRecord, kind: str) -> str:
+    """Give an absolute polling address of an operation, on the host that the client used."""
     version = request.query_params["api-version"]
     location = operation.location.replace(" ", "%20")
     return (
@@ -942,9 +945,9 @@ def _poll_url(request: Request, operation: OperationRecord, kind: str) -> str:
 
 
 def _accepted(request: Request, operation: OperationRecord, response: Response) -> Response:
-    response.headers["Azure-AsyncOperation"] = _poll_url(request, operation, "asyncOperations")
-    response.headers["Location"] = _poll_url(request, operation, "operationresults")
-    response.headers["Retry-After"] = str(_retry_after_s(operation))
+    response.headers["Azure-AsyncOperation"] = poll_url(request, operation, "asyncOperations")
+    response.headers["Location"] = poll_url(request, operation, "operationresults")
+    response.headers["Retry-After"] = str(retry_after_s(operation))
     return response
 
 
@@ -952,8 +955,8 @@ def _accepted_without_body(request: Request, operation: OperationRecord) -> Resp
     return Response(
         status_code=202,
         headers={
-            "Location": _poll_url(request, operation, "operationresults"),
-            "Retry-After": str(_retry_after_s(operation)),
+            "Location": poll_url(request, operation, "operationresults"),
+            "Retry-After": str(retry_after_s(operation)),
         },
     )
 

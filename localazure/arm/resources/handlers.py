@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from localazure.arm.containerinstance.handlers import remove as remove_container_group
+from localazure.arm.enterprise.handlers import begin_deletion
 from localazure.arm.http import ArmError, base_url, read_body
 from localazure.arm.resources.errors import LocationNotAvailable, ResourceGroupBeingDeleted
 from localazure.arm.resources.models import GroupRecord, render_provider, render_subscription
@@ -185,6 +186,7 @@ async def list_group_resources(azure: Azure, request: Request) -> Response:
     """GET the resources of a group."""
     group = azure.group(request)
     found = [cache.render() for cache in azure.caches_of(group)]
+    found += [cluster.render() for cluster in azure.clusters_of(group)]
     found += [account.render(azure.azurite.endpoint) for account in azure.accounts_of(group)]
     found += [entry.render(view=False) for entry in azure.container_groups_of(group)]
     return JSONResponse({"value": [_resource(entry) for entry in found]})
@@ -195,6 +197,7 @@ async def list_resources(azure: Azure, request: Request) -> Response:
     subscription = azure.subscription(request)
     world = azure.world
     found = [cache.render() for cache in world.caches.values() if cache.subscription_id == subscription]
+    found += [entry.render() for entry in world.enterprise_clusters.values() if entry.subscription_id == subscription]
     found += [
         account.render(azure.azurite.endpoint)
         for account in world.storage_accounts.values()
@@ -218,8 +221,13 @@ class DeleteGroup:
             for entry in azure.container_groups_of(group):
                 await remove_container_group(azure, entry)
             caches, accounts = azure.caches_of(group), azure.accounts_of(group)
-            if not caches and not accounts:
+            clusters = azure.clusters_of(group)
+            if not caches and not accounts and not clusters:
                 return
+            for cluster in clusters:
+                if cluster.operation_id is None:
+                    begin_deletion(azure, cluster)
+                    azure.save()
             for account in accounts:
                 if account.operation_id is None:
                     await remove_account(azure, account)

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 API_VERSIONS_MESSAGE = "any api-version is taken for subscriptions and resource groups"
 PROVIDERS = {
-    "microsoft.cache": ("Microsoft.Cache", ["Redis"]),
+    "microsoft.cache": ("Microsoft.Cache", ["Redis", "redisEnterprise"]),
     "microsoft.storage": ("Microsoft.Storage", ["storageAccounts"]),
     "microsoft.containerinstance": ("Microsoft.ContainerInstance", ["containerGroups"]),
     "microsoft.resources": ("Microsoft.Resources", ["resourceGroups", "subscriptions"]),

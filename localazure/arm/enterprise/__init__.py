@@ -1,0 +1,1 @@
+"""Microsoft.Cache/redisEnterprise: Azure Managed Redis, and Enterprise and Enterprise Flash before it."""
