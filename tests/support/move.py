@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Move:
     stack: Stack
     source_name: str
     target_name: str
+    managed: set[str] = field(default_factory=set)
+    """The names of those that are clusters of redisEnterprise."""
 
     @classmethod
     def new(
@@ -74,7 +76,7 @@ class Move:
         """Return the full resource id of a cache of this move's group."""
         return (
             f"/subscriptions/{self.cloud.environment['ARM_SUBSCRIPTION_ID']}/resourceGroups/{GROUP}"
-            f"/providers/Microsoft.Cache/Redis/{name}"
+            f"/providers/Microsoft.Cache/{'redisEnterprise' if name in self.managed else 'Redis'}/{name}"
         )
 
     @property
@@ -119,6 +121,19 @@ class Move:
         reading = {
             *("info", "client", "auth", "ping", "select", "scan", "dump", "pttl", "pexpiretime", "ttl", "type", "time"),
             *("cluster", "command", "hello", "config", "psync", "replconf", "acl", "get", "exists", "memory", "strlen"),
+            *(
+                "hgetall",
+                "hmget",
+                "lrange",
+                "smembers",
+                "zrange",
+                "xrange",
+                "mget",
+                "hscan",
+                "sscan",
+                "zscan",
+                "getrange",
+            ),
             *("psubscribe", "subscribe", "role", "dbsize", "xinfo", "expiretime", "replicaof", "shutdown", "save"),
             *(
                 "readonly",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,8 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.support.local_cloud import REPOSITORY, LocalCloud
 
+_WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]*")
 _LINKED = ("components", "policies", "redismove", "localazure", ".venv", ".tools", "__main__.py")
 
 
@@ -58,19 +62,28 @@ class Stack:
         return stack
 
     def configure(self, **config: Any) -> None:
-        """Set configuration; a dictionary sets the fields of an object, None removes a key."""
+        """
+        Set configuration; a dictionary sets the fields of an object, None removes a key.
+
+        The file is written, as somebody does in a pull request: `pulumi config set` takes half a second a key.
+        """
+        file = self.folder / f"Pulumi.{self.name}.yaml"
+        content = yaml.safe_load(file.read_text()) if file.exists() else {}
+        keys = content.setdefault("config", {})
         for key, value in config.items():
+            full_key = f"redismove:{key}"
             if value is None:
-                self.pulumi("config", "rm", f"redismove:{key}")
+                keys.pop(full_key, None)
             elif isinstance(value, dict):
-                for part, text in value.items():
-                    done = self.pulumi("config", "set", "--path", f"redismove:{key}.{part}", str(text))
-                    assert done.ok, done
+                keys.setdefault(full_key, {}).update({part: _typed(str(text)) for part, text in value.items()})
             else:
-                done = self.pulumi(
-                    "config", "set", f"redismove:{key}", str(value).lower() if isinstance(value, bool) else str(value)
-                )
-                assert done.ok, done
+                keys[full_key] = str(value).lower() if isinstance(value, bool) else str(value)
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def configured(self, key: str) -> Any:
+        """Return what the configuration says under *key*, None where nothing."""
+        content = yaml.safe_load((self.folder / f"Pulumi.{self.name}.yaml").read_text())
+        return content["config"].get(f"redismove:{key}")
 
     def pulumi(self, *words: str, timeout_s: float = 280.0, environment: dict[str, str] | None = None) -> Result:
         """Run `pulumi WORDS` in the project; kill it and all it started when the time is over."""
@@ -120,3 +133,24 @@ class Stack:
         done = self.pulumi("stack", "export", "--stack", self.name)
         assert done.ok, done
         return dict(json.loads(done.output))
+
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """Return the resources that the backend's file holds, by the last part of their URNs; no process is started."""
+        deployment = self.checkpoint()["checkpoint"]["latest"] or {}
+        return {resource["urn"].rsplit("::", 1)[-1]: resource for resource in deployment.get("resources") or []}
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """The file in which the backend keeps this stack's state."""
+        return self.folder / "backend" / ".pulumi" / "stacks" / "redismove" / f"{self.name}.json"
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return what `checkpoint_file` holds."""
+        return dict(json.loads(self.checkpoint_file.read_text()))
+
+
+def _typed(text: str) -> str | int | bool:
+    """Give a field the type that `pulumi config set --path` gives it."""
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if _WHOLE_NUMBER.fullmatch(text) else text
