@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pulumi
 
 from components.bulk_copy import BulkCopy
+from components.copy_job import CopyJob
 from components.dual_write import DualWriteWindow
 from components.geo_replication_link import GeoReplicationLink
 from components.guards import Guards
@@ -40,8 +41,11 @@ def _geo_replication(
 def _copy(
     survey: Survey, guards: Guards, needs: Sequence[pulumi.Resource], opts: pulumi.ResourceOptions
 ) -> list[pulumi.Resource]:
-    del guards  # nothing of it is ever deleted in Azure
+    del guards  # a job is not what a move could lose
     copy = survey.settings.copy_limits
+    job = None
+    if survey.move.copy_job is not None and survey.move.stage == stages.REPLICATE:
+        job = CopyJob("copy-job", survey, needs=needs, opts=opts)
     done = BulkCopy(
         "bulk-copy",
         survey.move.source_id,
@@ -50,7 +54,12 @@ def _copy(
         endpoint_file=survey.endpoint_document,
         keys_per_s=copy.keys_per_second,
         mb_per_s=copy.megabytes_per_second,
-        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=list(needs))),
+        job_group_id=job.group.id if job is not None else "",
+        attempt=survey.attempt,
+        silence_s=survey.settings.settle_minutes * 60,
+        opts=pulumi.ResourceOptions.merge(
+            opts, pulumi.ResourceOptions(depends_on=[*needs, *([job.group] if job is not None else [])])
+        ),
     )
     return [done]
 
@@ -69,7 +78,7 @@ def _rdb(
             target_account=storage.target,
             container=storage.container,
             move_id=survey.move_id,
-            attempt=f"{survey.stage_since_s:.3f}",
+            attempt=survey.attempt,
             endpoint_file=survey.endpoint_document,
             by_identity=move.consent.managed_identity,
             erases_foreign=not move.target_made_by_stack,

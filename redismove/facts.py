@@ -244,6 +244,32 @@ class StorageFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CopyJobFacts:
+    """
+    The job that copies near the source, as the program is about to declare it: a container group of one container.
+
+    `location` is written as in `CacheFacts`. `subnet_id` is "" where it reaches both caches by their public addresses.
+    """
+
+    name: str
+    location: str
+    subscription_id: str
+    image: str
+    cpu: float
+    memory_gb: float
+    subnet_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerGroupFacts:
+    """A container group of this move that is there. `location` is written as in `CacheFacts`."""
+
+    id: str
+    name: str
+    location: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CarriedFacts:
     """
     How the method brought the data over, as the stack recorded it (`rdb`, `copy`, `dual-write`; a link shows itself).
@@ -306,7 +332,9 @@ class Move:
     declares it. `fixed_source_id` and `fixed_target_id` are the ids fixed at `adopt` and `prepare` ("" where not
     fixed yet).
     `today` is an ISO date, `now_s` Unix time, both given by the caller. `stage_since_s` is when `previous` was
-    first recorded. `roles` is how messages call the two caches; where there is no move they are primary and secondary.
+    first recorded. `copy_job` is None where the copy runs inside the update; `copy_groups` are the container groups of
+    this move that are there, declared or left. `roles` is how messages call the two caches; where there is no move they
+    are primary and secondary.
     """
 
     method: str
@@ -332,6 +360,8 @@ class Move:
     source_storage: StorageFacts | None = None
     target_storage: StorageFacts | None = None
     carried: CarriedFacts | None = None
+    copy_job: CopyJobFacts | None = None
+    copy_groups: tuple[ContainerGroupFacts, ...] = ()
     consent: Consent = field(default_factory=Consent)
     limits: Limits = field(default_factory=Limits)
     signed_in_subscription_id: str = ""

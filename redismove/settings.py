@@ -20,10 +20,18 @@ from redismove import stages
 from redismove.errors import RedismoveError
 
 NAMESPACE: Final = "redismove"
-OBJECT_KEYS: Final = ("source", "target", "cutover", "copy", "storage")
+OBJECT_KEYS: Final = ("source", "target", "cutover", "copy", "copyJob", "storage")
 _CACHE_NAME = re.compile(r"^(?=.{1,63}$)[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$")
 _ACCOUNT_ID = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Storage/storageAccounts/[a-z0-9]{3,24}",
+    re.IGNORECASE,
+)
+_SUBNET_ID = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+",
+    re.IGNORECASE,
+)
+_IDENTITY_ID = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[^/]+",
     re.IGNORECASE,
 )
 _CONTAINER_NAME = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
@@ -108,6 +116,55 @@ class CopySettings(_Model):
     megabytes_per_second: Annotated[float, Field(gt=0)] | None = None
 
 
+class CopyJobSettings(_Model):
+    """
+    Where the bulk copy runs: *where* "inside" the update, in a "container-group" near the source, or "auto": the latter
+    where an *image* is named and the source holds more than *threshold_gb*. *subnet_id* is for caches that are not open
+    to all networks; *registry_identity* is a user-assigned identity that may pull the image from its registry.
+    """
+
+    where: Literal["auto", "inside", "container-group"] = "auto"
+    threshold_gb: Annotated[float, Field(gt=0, le=10_000)] = 10.0
+    image: str = ""
+    cpu: Annotated[float, Field(gt=0)] = 2.0
+    memory_gb: Annotated[float, Field(gt=0)] = 4.0
+    subnet_id: str = ""
+    registry_identity: str = ""
+
+    @field_validator("image")
+    @classmethod
+    def _image(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[a-z0-9][\w.:/@-]{0,500}", value):
+            raise ValueError('the name of an image, like "team.azurecr.io/redismove@sha256:..."')
+        return value
+
+    @field_validator("subnet_id")
+    @classmethod
+    def _subnet(cls, value: str) -> str:
+        if value and not _SUBNET_ID.fullmatch(value):
+            raise ValueError(
+                "the full id of a subnet, like /subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.Network/"
+                "virtualNetworks/NAME/subnets/NAME"
+            )
+        return value
+
+    @field_validator("registry_identity")
+    @classmethod
+    def _identity(cls, value: str) -> str:
+        if value and not _IDENTITY_ID.fullmatch(value):
+            raise ValueError(
+                "the full id of a user-assigned identity, like /subscriptions/ID/resourceGroups/GROUP/providers/"
+                "Microsoft.ManagedIdentity/userAssignedIdentities/NAME"
+            )
+        return value
+
+    @property
+    def registry(self) -> str:
+        """The host of the registry in the image's name, "" where it names none."""
+        host, _, rest = self.image.partition("/")
+        return host if rest and ("." in host or ":" in host) else ""
+
+
 class StorageSettings(_Model):
     """
     The storage accounts that RDB files go through: full ids, each in the region of its cache. *container* is made on
@@ -156,6 +213,7 @@ class MoveSettings(_Model):
     settle_minutes: Annotated[float, Field(gt=0, le=1_440)] = 90.0
     cutover: CutoverSettings = CutoverSettings()
     copy_limits: Annotated[CopySettings, Field(alias="copy")] = CopySettings()
+    copy_job: CopyJobSettings = CopyJobSettings()
     storage: StorageSettings = StorageSettings()
     catch_up: bool = True
     managed_identity: bool = False
@@ -181,6 +239,12 @@ class MoveSettings(_Model):
                 _sentence(
                     "stage", self.stage, f"{', '.join(stages.way(self.method))} (the way of method {self.method})"
                 )
+            )
+        if self.copy_job.where == "container-group" and not self.copy_job.image:
+            raise SettingsError(_sentence("copyJob.image", "", "the name of an image with this package in it"))
+        if self.copy_job.registry_identity and not self.copy_job.registry:
+            raise SettingsError(
+                _sentence("copyJob.image", self.copy_job.image, "an image whose name begins with its registry's host")
             )
         if self.target is None and self.stage != stages.ADOPT:
             raise SettingsError(

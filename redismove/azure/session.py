@@ -14,6 +14,7 @@ from azure.mgmt.redis import RedisManagementClient
 from redismove.azure.errors import AzureError, told_as_ours
 
 if TYPE_CHECKING:
+    from azure.mgmt.containerinstance import ContainerInstanceManagementClient
     from azure.mgmt.storage import StorageManagementClient
 
 PUBLIC_ARM: Final = "https://management.azure.com"
@@ -91,6 +92,14 @@ class Session:
 
         with told_as_ours("signing in to Azure", self.endpoint):
             return StorageManagementClient(self.credential, self.subscription_id, **self._options)
+
+    @cached_property
+    def containers(self) -> ContainerInstanceManagementClient:
+        """The client of Microsoft.ContainerInstance in this subscription."""
+        from azure.mgmt.containerinstance import ContainerInstanceManagementClient
+
+        with told_as_ours("signing in to Azure", self.endpoint):
+            return ContainerInstanceManagementClient(self.credential, self.subscription_id, **self._options)
 
     def of(self, subscription_id: str) -> Session:
         """Return the session of a subscription, which may be this one."""

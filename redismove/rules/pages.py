@@ -11,6 +11,7 @@ REVIEWED: Final = "2026-11-24"
 
 _ACR: Final = "https://learn.microsoft.com/azure/azure-cache-for-redis"
 _AMR: Final = "https://learn.microsoft.com/azure/redis"
+_ACI: Final = "https://learn.microsoft.com/azure/container-instances"
 _SPEC: Final = "https://learn.microsoft.com/rest/api/redis/redis"
 
 
@@ -49,6 +50,22 @@ def private_link(says: str) -> Source:
 def import_export(says: str) -> Source:
     """Import and Export data in Azure Cache for Redis."""
     return _page("Import and Export data in Azure Cache for Redis", f"{_ACR}/cache-how-to-import-export-data", says)
+
+
+def container_quotas(says: str) -> Source:
+    """Resource availability and quota limits for Azure Container Instances."""
+    return _page(
+        "Resource availability and quota limits for ACI", f"{_ACI}/container-instances-resource-and-quota-limits", says
+    )
+
+
+def container_networks(says: str) -> Source:
+    """Virtual network scenarios and resources for Azure Container Instances."""
+    return _page(
+        "Virtual network scenarios and resources (ACI)",
+        f"{_ACI}/container-instances-virtual-network-concepts",
+        says,
+    )
 
 
 def retirement(says: str) -> Source:

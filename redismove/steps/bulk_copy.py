@@ -9,12 +9,13 @@ from redismove import stages
 from redismove.azure.caches import CacheId, Caches, same
 from redismove.azure.errors import AzureError
 from redismove.dataplane.connect import Server
-from redismove.dataplane.copy import CopyProgress, copy
+from redismove.dataplane.copy import copy
+from redismove.dataplane.copy_job import Permit
 from redismove.dataplane.throttle import Limits
 from redismove.facts import CarriedFacts
 from redismove.steps.access import Tell, address
 from redismove.steps.in_use import refuse_if_in_use
-from redismove.steps.progress import at_intervals
+from redismove.steps.progress import at_intervals, copy_words
 
 
 def bulk_copy(
@@ -50,12 +51,13 @@ def bulk_copy(
     file = Path(checkpoint).absolute()
     file.parent.mkdir(parents=True, exist_ok=True)
     with Server.open(address(caches, source)) as here, Server.open(address(caches, target)) as far:
+        Permit(far).withdraw()  # where a job was to copy before: two copies at once would cross
         done = copy(
             here,
             far,
             limits=Limits(keys_per_s=keys_per_s, mb_per_s=mb_per_s),
             checkpoint=file,
-            on_progress=at_intervals(tell, _words),
+            on_progress=at_intervals(tell, copy_words),
             on_notice=tell,
         )
     tell(f"copied {done.copied:,} keys in {done.duration_s:.1f} s")
@@ -67,13 +69,4 @@ def bulk_copy(
         finished_at_s=time.time(),
         keys_read=done.scanned - done.gone,
         keys_written=done.copied,
-    )
-
-
-def _words(at: CopyProgress) -> str:
-    left = f", about {at.remaining_s:.0f} s left" if at.remaining_s is not None else ""
-    slowed = f", slowed: {at.slowed_by}" if at.slowed_by else ""
-    return (
-        f"{at.share:.0%}: {at.copied:,} of about {at.expected:,} keys, {at.keys_per_s:,.0f} keys/s, "
-        f"{at.mb_per_s:.1f} MB/s{left}{slowed}"
     )

@@ -12,6 +12,7 @@ from redismove import stages, target
 from redismove.azure.caches import CacheId, Caches
 from redismove.azure.errors import AzureError
 from redismove.dataplane.connect import Node, Server
+from redismove.dataplane.copy_job import Permit
 from redismove.dataplane.verify import Depth, Difference, Progress, verify
 from redismove.facts import CacheFacts, EvidenceFacts
 from redismove.steps.access import Tell, address
@@ -59,6 +60,8 @@ def compare(
     link_state = caches.link(source_id, target_id).provisioning_state if linked else ""
     with Server.open(address(caches, source)) as here, Server.open(address(caches, there)) as far:
         _refuse_one_server(here, far)
+        if method == stages.COPY:
+            Permit(far).withdraw()  # the copy is over: no job may write from here on
         lag = _lag_bytes(here, far, allow_marker_key=allow_marker_key) if linked else 0
         tell(f'comparing "{source.name}" with "{there.name}", depth {depth}')
         with nullcontext() if linked or not carry else keeping_up(caches, source, there, tell=tell):

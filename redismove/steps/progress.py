@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from redismove.dataplane.copy import CopyProgress
 from redismove.dataplane.cutover_report import CutoverEvent
 from redismove.steps.access import Tell
 
@@ -26,6 +27,16 @@ def at_intervals(tell: Tell, words: Callable[[_T], str]) -> Callable[[_T], None]
             tell(words(at))
 
     return progress
+
+
+def copy_words(at: CopyProgress) -> str:
+    """Say where a copy is, in words."""
+    left = f", about {at.remaining_s:.0f} s left" if at.remaining_s is not None else ""
+    slowed = f", slowed: {at.slowed_by}" if at.slowed_by else ""
+    return (
+        f"{at.share:.0%}: {at.copied:,} of about {at.expected:,} keys, {at.keys_per_s:,.0f} keys/s, "
+        f"{at.mb_per_s:.1f} MB/s{left}{slowed}"
+    )
 
 
 def each_event(tell: Tell) -> Callable[[CutoverEvent], None]:

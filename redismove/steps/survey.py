@@ -19,6 +19,7 @@ from redismove.facts import (
     CacheFacts,
     CarriedFacts,
     Consent,
+    ContainerGroupFacts,
     CutoverFacts,
     EndpointFacts,
     EvidenceFacts,
@@ -31,6 +32,7 @@ from redismove.facts import (
 from redismove.settings import MoveSettings
 from redismove.steps.access import Tell, address
 from redismove.steps.clients import clients_of_others
+from redismove.steps.copy_job import declared_job
 
 _STAGES_THAT_ERASE: Final = (stages.PREPARE, stages.REPLICATE)
 _METHODS_WITH_DATABASES: Final = (stages.RDB, stages.COPY)
@@ -44,7 +46,8 @@ class Recorded:
     What the stack's own state says of the last update. It is what was asked for then, not what was reached.
 
     `declared_target` is the target as `prepare` declared it; it stays so until the move ends, whatever happens to the
-    source meanwhile. `requests` are the Unix times at which evidence and Endpoint were last asked to do their work.
+    source meanwhile. `copy_where` says where the copy runs or ran: "inside", "container-group", "" where nothing is
+    recorded. `requests` are the Unix times at which evidence and Endpoint were last asked to do their work.
     """
 
     stage: str = ""
@@ -57,6 +60,7 @@ class Recorded:
     evidence: EvidenceFacts | None = None
     cutover: CutoverFacts | None = None
     carried: CarriedFacts | None = None
+    copy_where: str = ""
     requests: dict[str, float] = field(default_factory=dict)
 
 
@@ -80,13 +84,18 @@ class Survey:
     @property
     def stage_since_s(self) -> float:
         """When this stage was first asked for (Unix time): a run after a killed one says the same."""
-        recorded = self.recorded
-        return recorded.stage_since_s if recorded.stage == self.move.stage else self.move.now_s
+        return _since_s(self.move.stage, self.recorded, self.move.now_s)
+
+    @property
+    def attempt(self) -> str:
+        """Names this passage through the stage: the same after a kill, another when the stage is taken anew."""
+        return _attempt(self.move.stage, self.recorded, self.move.now_s)
 
 
 _GATE: Final = "pulumi-python:dynamic/redismove:StageGate"
 _EVIDENCE: Final = "pulumi-python:dynamic/redismove:Evidence"
 _ENDPOINT: Final = "pulumi-python:dynamic/redismove:Endpoint"
+_CONTAINER_GROUP: Final = "azure-native:containerinstance:ContainerGroup"
 
 
 def recorded_by(recorded: dict[str, dict[str, Any]]) -> Recorded:
@@ -110,6 +119,7 @@ def recorded_by(recorded: dict[str, dict[str, Any]]) -> Recorded:
         evidence=from_dict(EvidenceFacts, found) if found else None,
         cutover=from_dict(CutoverFacts, cutover) if cutover else None,
         carried=from_dict(CarriedFacts, carried) if carried else None,
+        copy_where="container-group" if _CONTAINER_GROUP in recorded else "inside" if carried else "",
         requests={
             "evidence": float(evidence.get("requestedAt") or 0.0),
             "endpoint": float(endpoint.get("requestedAt") or 0.0),
@@ -191,6 +201,15 @@ def survey(
         source_storage=_account(session, settings.storage.source),
         target_storage=_account(session, settings.storage.target),
         carried=recorded.carried,
+        copy_job=declared_job(
+            settings,
+            caches,
+            source,
+            recorded_where=recorded.copy_where,
+            move_id=move_id,
+            attempt=_attempt(settings.stage, recorded, now),
+        ),
+        copy_groups=_copy_groups(session, settings, recorded),
         consent=Consent(
             confirm_delete=settings.confirm_delete,
             accept_erase=settings.accept_erase,
@@ -252,6 +271,27 @@ def _account(session: Session, account_id: str) -> StorageFacts | None:
     from redismove.azure.storage import read_account
 
     return read_account(session, account_id)
+
+
+def _since_s(stage: str, recorded: Recorded, now_s: float) -> float:
+    return recorded.stage_since_s if recorded.stage == stage else now_s
+
+
+def _attempt(stage: str, recorded: Recorded, now_s: float) -> str:
+    return f"{_since_s(stage, recorded, now_s):.3f}"
+
+
+def _copy_groups(session: Session, settings: MoveSettings, recorded: Recorded) -> tuple[ContainerGroupFacts, ...]:
+    """Look for container groups of this move, wherever there may be some: others need no right to list them."""
+    could_be = settings.copy_job.image or recorded.copy_where == "container-group"
+    if settings.method != stages.COPY or not could_be or settings.stage in (stages.ADOPT, stages.PREPARE):
+        return ()
+    # Its client takes a moment to load, and most moves need none.
+    from redismove.azure.container_groups import ContainerGroups
+
+    subscription = settings.source.subscription_id or session.subscription_id
+    groups = ContainerGroups(session)
+    return tuple(groups.with_tag(subscription, settings.source.resource_group, target.MOVE_TAG, recorded.move_id))
 
 
 def _endpoint(path: Path) -> EndpointFacts | None:

@@ -10,6 +10,7 @@ from redismove.facts import (
     MANAGED,
     CacheFacts,
     CarriedFacts,
+    CopyJobFacts,
     CutoverFacts,
     EndpointFacts,
     EvidenceFacts,
@@ -139,6 +140,21 @@ def carried(method: str, **changes: Any) -> CarriedFacts:
             keys_written=1000,
             files_exported=1 if method == stages.RDB else 0,
             files_imported=1 if method == stages.RDB else 0,
+        ),
+        **changes,
+    )
+
+
+def copy_job(**changes: Any) -> CopyJobFacts:
+    """A job in the source's region, of the usual size."""
+    return dataclasses.replace(
+        CopyJobFacts(
+            name="redismove-copy-1",
+            location="eastus",
+            subscription_id=SUBSCRIPTION,
+            image="team.azurecr.io/redismove:1",
+            cpu=2.0,
+            memory_gb=4.0,
         ),
         **changes,
     )

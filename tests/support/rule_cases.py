@@ -7,11 +7,20 @@ Each case changes one point of a move that may go on (`moves.move`). Messages of
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 from redismove import stages
-from redismove.facts import MANAGED, AccessPolicy, EndpointFacts, FirewallRule, Move, ScheduleEntry
+from redismove.facts import (
+    MANAGED,
+    AccessPolicy,
+    ContainerGroupFacts,
+    EndpointFacts,
+    FirewallRule,
+    Move,
+    ScheduleEntry,
+)
 from redismove.rules import Outcome
 from tests.support.moves import (
     GONE,
@@ -28,6 +37,7 @@ from tests.support.moves import (
     cache_id,
     carried,
     change,
+    copy_job,
     cutover,
     evidence,
     link,
@@ -46,6 +56,13 @@ GEO, NEW, RDB, DUAL, COPY = (
 )
 OTHER_ID = cache_id("somebody")
 OFFICE = FirewallRule(name="office", start_ip="10.0.0.0", end_ip="10.0.0.255")
+OPEN = FirewallRule(name="all", start_ip="0.0.0.0", end_ip="255.255.255.255")
+JOB_GROUP = ContainerGroupFacts(
+    id="/subscriptions/s/resourceGroups/rg/providers/Microsoft.ContainerInstance/containerGroups/redismove-copy-1",
+    name="redismove-copy-1",
+    location="eastus",
+)
+SUBNET = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/net/providers/Microsoft.Network/virtualNetworks/v/subnets/jobs"
 SHOP = FirewallRule(name="shop", start_ip="10.1.0.0", end_ip="10.1.0.9")
 
 
@@ -1121,6 +1138,73 @@ OTHER_METHODS: dict[str, list[Case]] = {
             "copied",
             move("replicate", COPY, source={"used_memory_bytes": 99 * 1024**3}, carried=carried(COPY)),
         ),
+        silent(
+            "a job copies",
+            move("replicate", COPY, source={"used_memory_bytes": 99 * 1024**3}, copy_job=copy_job()),
+        ),
+    ],
+    "RM-C03": [
+        passes("the source's region", move("replicate", COPY, copy_job=copy_job())),
+        passes("a group there", move("replicate", COPY, copy_job=copy_job(), copy_groups=(JOB_GROUP,))),
+        fails("declared elsewhere", move("replicate", COPY, copy_job=copy_job(location="westus2"))),
+        fails(
+            "made elsewhere",
+            move(
+                "replicate",
+                COPY,
+                copy_job=copy_job(),
+                copy_groups=(JOB_GROUP, dataclasses.replace(JOB_GROUP, location="westus2")),
+            ),
+        ),
+        silent("inside the update", move("replicate", COPY)),
+        silent("copied", move("replicate", COPY, copy_job=copy_job(location="westus2"), carried=carried(COPY))),
+        silent("no source", _no_source("replicate", COPY, copy_job=copy_job())),
+    ],
+    "RM-C04": [
+        passes("open to all", move("replicate", COPY, copy_job=copy_job())),
+        passes(
+            "rules that let all in", move("replicate", COPY, copy_job=copy_job(), source={"firewall_rules": (OPEN,)})
+        ),
+        passes(
+            "closed, and a subnet",
+            move(
+                "replicate",
+                COPY,
+                copy_job=copy_job(subnet_id=SUBNET),
+                source={"public_network_access": "Disabled", "subnet_id": SUBNET, "firewall_rules": (OFFICE,)},
+            ),
+        ),
+        fails("not public", move("replicate", COPY, copy_job=copy_job(), source={"public_network_access": "Disabled"})),
+        fails("in a virtual network", move("replicate", COPY, copy_job=copy_job(), source={"subnet_id": SUBNET})),
+        fails("firewall rules", move("replicate", COPY, copy_job=copy_job(), source={"firewall_rules": (OFFICE,)})),
+        fails(
+            "the target is not public",
+            move("replicate", COPY, copy_job=copy_job(), target={"public_network_access": "Disabled"}),
+        ),
+        fails(
+            "the target will not be public",
+            move("prepare", COPY, copy_job=copy_job(), declared_target={"public_network_access": "Disabled"}),
+        ),
+        fails(
+            "a subnet of another subscription",
+            move("replicate", COPY, copy_job=copy_job(subnet_id=SUBNET.replace(SUBSCRIPTION, OTHER_SUBSCRIPTION))),
+        ),
+        silent("inside the update", move("replicate", COPY, source={"public_network_access": "Disabled"})),
+    ],
+    "RM-C05": [
+        passes("usual", move("replicate", COPY, copy_job=copy_job())),
+        passes("the most", move("replicate", COPY, copy_job=copy_job(cpu=4.0, memory_gb=16.0))),
+        passes("the least", move("replicate", COPY, copy_job=copy_job(cpu=1.0, memory_gb=1.0))),
+        fails("too many CPUs", move("replicate", COPY, copy_job=copy_job(cpu=4.5))),
+        fails("too much memory", move("replicate", COPY, copy_job=copy_job(memory_gb=16.5))),
+        fails("less than a CPU", move("replicate", COPY, copy_job=copy_job(cpu=0.5))),
+        fails("less than 1 GB", move("replicate", COPY, copy_job=copy_job(memory_gb=0.5))),
+        silent("inside the update", move("replicate", COPY)),
+    ],
+    "RM-C06": [
+        passes("none", move("cutover", COPY)),
+        fails("one", move("cutover", COPY, copy_groups=(JOB_GROUP,))),
+        fails("one at cleanup", move("cleanup", COPY, copy_groups=(JOB_GROUP,))),
     ],
     "RM-D01": [
         passes("open", move("verify", DUAL)),

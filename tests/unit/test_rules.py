@@ -18,7 +18,10 @@ EVERY_CASE = [
     pytest.param(BY_ID[id_], case, id=f"{id_}: {case.name}") for id_, cases in CASES.items() for case in cases
 ]
 ALWAYS_SPEAK = frozenset(
-    {"RM-S01", "RM-S02", "RM-S03", "RM-S04", "RM-S05", "RM-L01", "RM-L03", "RM-L04", "RM-G12", "RM-R10", "RM-C01"}
+    {
+        *("RM-S01", "RM-S02", "RM-S03", "RM-S04", "RM-S05", "RM-L01", "RM-L03", "RM-L04", "RM-G12", "RM-R10", "RM-C01"),
+        "RM-C06",
+    }
 )
 """Rules that say something of every move they guard."""
 ALWAYS_TELL = frozenset({"RM-N09", "RM-N14", "RM-N17", "RM-N18"})
