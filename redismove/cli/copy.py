@@ -20,7 +20,8 @@ from redismove.cli.verify import FAILED, SOURCE_PASSWORD, TARGET_PASSWORD, addre
 from redismove.dataplane.connect import Server, ServerAddress
 from redismove.dataplane.copy import CopyProgress, CopyReport
 from redismove.dataplane.copy import copy as run_copy
-from redismove.dataplane.mirror import FollowProgress, FollowReport, StopRequest, copy_and_follow
+from redismove.dataplane.mirror import copy_and_follow
+from redismove.dataplane.mirror_report import FollowProgress, FollowReport, StopRequest
 from redismove.dataplane.throttle import Limits
 from redismove.errors import RedismoveError
 
@@ -35,7 +36,7 @@ class EngineChoice(str, Enum):
 
 def copy(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE_URL", help="redis://[user][:password@]host[:port]; rediss:// with TLS.")
+        str, typer.Argument(metavar="SOURCE_URL", help=r"redis://\[user][:password@]host[:port]; rediss:// with TLS.")
     ],
     target: Annotated[str, typer.Argument(metavar="TARGET_URL", help="Where the keys go; its other keys stay.")],
     as_json: Annotated[
@@ -114,7 +115,7 @@ def copy(
                         give_up_after_s=give_up_after_s,
                         stop=stop,
                         on_progress=lambda progress: _show(line, progress),
-                        on_notice=line.say,
+                        on_notice=line.notice,
                     )
             else:
                 report = _run(
@@ -213,7 +214,7 @@ def _run(
                 checkpoint=checkpoint,
                 engine=engine.value,
                 on_progress=show,
-                on_notice=line.say,
+                on_notice=line.notice,
             )
     from redismove.dataplane.shards import copy_shards
 
@@ -226,7 +227,7 @@ def _run(
         checkpoint=checkpoint,
         engine=engine.value,
         on_progress=show,
-        on_notice=line.say,
+        on_notice=line.notice,
     )
 
 

@@ -74,9 +74,15 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         self._shown_at = now
         if self.as_json:
             line = json.dumps({"progress": self.title, "done": done, "expected": total, **numbers})
+        elif not total:
+            line = f"{self.title}: {text}"
         else:
-            line = f"{self.title}: {100 * done // total if total else 0} % ({done:,} of about {total:,}), {text}"
+            line = f"{self.title}: {100 * done // total} % ({done:,} of about {total:,}), {text}"
         self.say(line)
+
+    def notice(self, sentence: str) -> None:
+        """Something that happened, as a line of its own."""
+        self.say(json.dumps({"notice": sentence}) if self.as_json else sentence)
 
     def say(self, line: str) -> None:
         """A line of its own, above the bar where there is one."""

@@ -23,6 +23,9 @@ carry.py
         first so that very big values go in parts; leave it off inside a hold.
 keys.py
     read_states([(server, keys), ...], database=0, payloads=True) -> [States(payloads, expires_at_ms, slack_ms), ...]
+mirror.py
+    copy_and_follow(source, target, until_caught_up=False, remove_extra=False, limits=None, checkpoint=None, ...)
+        -> FollowReport: copies, then carries every change until stopped or caught up; the target becomes equal
 verify/
     differences(source, target, tolerance_ms=5, databases=None) -> Iterator[(database, key)]: for a repair pass
     compare_keys(source, target, database, keys, depth="full", tolerance_ms=5, pair=None) -> list[Difference]

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from redismove.dataplane.connect import Command, Packed, Server, clock_skew_ms, pack
-from redismove.dataplane.errors import CannotCarry, ReplyError, explain
-from redismove.dataplane.keys import NO_EXPIRY, States, keyed, read_states
+from redismove.dataplane.errors import CannotCarry, DatabaseMissing, ReplyError, explain
+from redismove.dataplane.keys import NO_EXPIRY, NO_KEY, States, keyed, read_states
 from redismove.dataplane.parts import copy_commands, kind_and_length
 from redismove.dataplane.payload import Value, decode
 from redismove.dataplane.slots import temporary_key
@@ -106,6 +106,15 @@ class Carrier:
         """
         report = CarryReport()
         todo = list(keys)
+        # A cluster has database 0 alone, and would be asked for the keys of that one.
+        if not self.source.has_database(database):
+            self.write(database, todo, States([None] * len(todo), [NO_KEY] * len(todo)), report)
+            return report
+        if not self.target.has_database(database):
+            raise DatabaseMissing(
+                f"{self.target.address.host}:{self.target.address.port} has no database {database}, where the source "
+                f"has or had {len(todo):,} keys to be carried; use a target with that database, or move them first."
+            )
         position = 0
         while position < len(todo):
             batch = todo[position : position + self._batch_keys]

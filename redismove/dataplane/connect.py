@@ -29,6 +29,7 @@ from redismove.dataplane.errors import (
     ConnectionLost,
     ConnectionRefused,
     DataPlaneError,
+    LoginDue,
     ProtocolViolation,
     ReplyError,
     ServerNotReady,
@@ -470,8 +471,11 @@ class Connection:
 
         Raises:
             ConnectionLost: the connection ended.
+            LoginDue: its token ends soon.
         """
         self.check_open()
+        if self.login_is_due:
+            raise LoginDue(f"The token of the connection to {self.where} ends soon; open it again.")
         received = 0
         try:
             # TLS gives one record of at most 16 KiB at a time.

@@ -24,10 +24,11 @@ from redismove.dataplane.errors import (
     ConnectionLost,
     ConnectionRefused,
     DataPlaneError,
+    LoginDue,
+    ProtocolViolation,
     ReplyError,
     ServerNotReady,
     ServerTimeout,
-    explain,
 )
 from redismove.dataplane.pump import (
     MODE_COPY,
@@ -55,7 +56,6 @@ _RECOVER_WITHIN_S = 60.0
 _LONG_LINE_S = 0.02
 _LONG_LINE_CONNECTIONS = 4
 """One TCP connection cannot fill a long fat line: its window is smaller than rate times round trip."""
-_MOVING = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN")
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def copy(
         limits: how fast it may go, and how the source must feel; changeable while it runs.
         checkpoint: a file (or who keeps it) to go on from when this is stopped or killed; removed at the end.
         engine: `native` (compiled on first use), `python`, or `auto`: native where it can be had.
-        nodes: only these primaries of the source ("host:port"); None for all.
+        nodes: only these primaries of the source ("host:port", or slots as "0-5460"); None for all.
         on_progress: called several times a second.
         on_notice: called with one sentence when something is done in another way, or slower, and why.
         big_value_bytes: longer values are carried in parts.
@@ -264,12 +264,16 @@ class _Run:
 
     def all_parts(self, nodes: Sequence[str] | None) -> CopyReport:
         self._check_databases()
-        todo: list[tuple[Node, int]] = []
-        for node in self.source.nodes:
-            if nodes is None or str(node) in nodes:
-                todo += [(node, database) for database in sorted(self.source.databases())]
-        for node, database in todo:
-            self._one_part(node, database)
+        data = self.checkpoint.data
+        if data.setdefault("shape", self._shape()) != self._shape():
+            self._begin_again()
+        while True:
+            databases = sorted(self.source.databases())
+            for node, database in [(node, database) for node in self._chosen(nodes) for database in databases]:
+                self._one_part(node, database)
+            if data["shape"] == self._shape():
+                break
+            self._begin_again()
         self.report.duration_s = time.monotonic() - self.started
         for database, key in list(self.report.unsettled):
             again = self.carrier.carry(database, [key], probe=True)
@@ -280,6 +284,48 @@ class _Run:
         self.checkpoint.remove()
         return self.report
 
+    def _chosen(self, nodes: Sequence[str] | None) -> list[Node]:
+        if nodes is None:
+            return list(self.source.nodes)
+        chosen = [node for node in self.source.nodes if str(node) in nodes or slots_of(node) in nodes]
+        if len(chosen) < len(nodes):
+            raise CannotCarry(
+                f"No one primary of {self.source.address.host}:{self.source.address.port} is or serves "
+                f"{', '.join(nodes)} now: slots were moved; begin again with its primaries of now."
+            )
+        return chosen
+
+    def _shape(self) -> dict[str, list[str]]:
+        """
+        What must not change from the first key to the last.
+
+        A slot that moves between primaries of the source takes its keys from one that was not scanned yet to one that
+        was. Another process of the target (a failover, a restart) may lack what its predecessor had acknowledged last.
+        """
+        try:
+            self.source.refresh_nodes()
+            self.target.refresh_nodes()
+            target = sorted(self.target.run_id(node) for node in self.target.nodes)
+        except (ConnectionLost, ServerTimeout, ConnectionRefused, ServerNotReady):
+            if not (self.source.clustered or self.target.clustered):
+                raise
+            self._recover(time.monotonic() + _RECOVER_WITHIN_S)
+            target = sorted(self.target.run_id(node) for node in self.target.nodes)
+        return {
+            "source": [slots_of(node) if node.slots else "all" for node in self.source.nodes],
+            "target": target,
+        }
+
+    def _begin_again(self) -> None:
+        now, before = self._shape(), self.checkpoint.data["shape"]
+        what = "slots of the source were moved"
+        if now["target"] != before["target"]:
+            what = "the target is served by another process than before, which may lack what was written last"
+        self.notice(f"{what}: everything is scanned again")
+        self.checkpoint.data["shape"] = now
+        self.parts.clear()
+        self.save(now=True)
+
     def _check_databases(self) -> None:
         for database, keys in self.source.databases().items():
             if keys and not self.target.has_database(database):
@@ -289,8 +335,9 @@ class _Run:
                 )
 
     def _one_part(self, node: Node, database: int) -> None:
-        name = f"{_slots(node)} db{database}"
+        name = f"{slots_of(node)} db{database}"
         deadline: float | None = None
+        before = self.report.scanned
         while True:
             try:
                 node = self._current(node)
@@ -301,12 +348,13 @@ class _Run:
                 if row["run_id"] != run_id:  # its cursors mean nothing to another process
                     row.update(cursor="0", run_id=run_id)
                     self.notice(f"{node} is another process than before: database {database} is scanned from the start")
-                before = self.report.scanned
                 (self._native_part if self.native else self._python_part)(node, database, row)
                 self.report.databases[database] = self.report.databases.get(database, 0) + self.report.scanned - before
                 row["done"] = True
                 self.save(now=True)
                 return
+            except LoginDue:
+                continue  # new connections log in with the next token, and go on from the cursor
             except (ConnectionLost, ServerTimeout, ConnectionRefused, ServerNotReady) as error:
                 if not (self.source.clustered or self.target.clustered):
                     raise
@@ -420,6 +468,9 @@ class _Run:
             begun = time.monotonic()
             self._drive(pump, node, database, row, windows)
             self.report.moving_s += time.monotonic() - begun
+        except ProtocolViolation:
+            self.source.connection(node, database).call("SCAN", 0, "COUNT", 1)  # asked alone, a refusal says why
+            raise
         finally:
             if pump is not None:
                 self._live = (0, 0, 0)
@@ -471,15 +522,11 @@ class _Run:
         for item in rares:
             if item.why == WHY_BIG:
                 self.carrier.big.add((database, item.key))
-            elif item.why == WHY_ERROR:
-                reply = ReplyError(item.text)
-                if refused_by_version(reply):
-                    if not self.carrier.by_type:
-                        self.carrier.by_type = True
-                        pump.divert()
-                        self._say_by_type()
-                elif reply.code not in _MOVING:
-                    raise explain(reply, self.target.address.url, "DUMP or RESTORE")
+            elif item.why == WHY_ERROR and refused_by_version(ReplyError(item.text)) and not self.carrier.by_type:
+                self.carrier.by_type = True
+                pump.divert()
+                self._say_by_type()
+        # Another error is met again by the carrier, who knows which side said it to which command.
         restored_before = {item.key for item in rares if item.why not in (WHY_ERROR, WHY_BIG, WHY_DIVERTED)}
         done = self.carrier.carry(database, [item.key for item in rares], probe=probe)
         # Keys whose expiry is only made exact were counted when they were restored.
@@ -570,7 +617,7 @@ def _counted_twice(rares: Sequence[Rare], done: CarryReport) -> int:
     return min(done.carried, sum(item.why == WHY_EXPIRY for item in rares))
 
 
-def _slots(node: Node) -> str:
+def slots_of(node: Node) -> str:
     return ",".join(f"{first}-{last}" for first, last in node.slots) or str(node)
 
 

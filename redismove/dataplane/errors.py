@@ -29,6 +29,10 @@ class AuthenticationFailed(DataPlaneError):
     """User name, access key or token was not accepted, or none was given."""
 
 
+class LoginDue(DataPlaneError):
+    """The token of a connection ends soon; who reads from it by himself opens it again, and goes on."""
+
+
 class CertificateRejected(DataPlaneError):
     """TLS failed: unknown authority, another host name, expired, or not TLS at all."""
 
@@ -63,6 +67,10 @@ class PayloadUnreadable(DataPlaneError):
 
 class CannotCarry(DataPlaneError):
     """A key cannot be made the same on the other side."""
+
+
+class DatabaseMissing(DataPlaneError):
+    """The other side has no database of that number."""
 
 
 class ReplyError(DataPlaneError):

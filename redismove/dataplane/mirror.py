@@ -13,44 +13,44 @@ differences. A source that notifies nothing is compared again and again.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from redismove.dataplane.checkpoint import Checkpoint
-from redismove.dataplane.connect import ServerAddress, clock_skew_ms, parse_info
-from redismove.dataplane.copy import CopyProgress, CopyReport, Engine, copy
-from redismove.dataplane.cutover_report import CutoverLimits, CutoverReport, Teller
+from redismove.dataplane.connect import ServerAddress
+from redismove.dataplane.copy import CopyProgress, Engine, copy
 from redismove.dataplane.errors import (
     CannotCarry,
     ClusterMoved,
     ConnectionLost,
     ConnectionRefused,
     DataPlaneError,
-    ReplyError,
     ServerNotReady,
     ServerTimeout,
 )
-from redismove.dataplane.follow import DirtyKeys, FollowBroken, Mark, notification_setting, notifies_everything
+from redismove.dataplane.follow import FollowBroken, notification_setting, notifies_everything
+from redismove.dataplane.mirror_pursuit import ROUND_KEYS, Mirror, Prints, StopAsked
+from redismove.dataplane.mirror_report import (
+    CLOSE_S,
+    CannotCatchUp,
+    FollowProgress,
+    FollowRefused,
+    FollowReport,
+    FollowStopped,
+    Phase,
+    StopRequest,
+)
 from redismove.dataplane.own import OwnServer, OwnSource
-from redismove.dataplane.pursuit import Pursuit
-from redismove.dataplane.repair import RepairReport, StreamCarrier, carry_marks, repair, streams_with_groups
-from redismove.dataplane.throttle import Limits, SourceGuard, Throttle, judge
+from redismove.dataplane.repair import RepairReport
+from redismove.dataplane.throttle import Limits
 
-Phase = Literal["copy", "compare", "follow", "passes"]
-
-MOST_MARKS = 1_000_000
-"""Some 200 MB. With more changed keys waiting it is cheaper to compare everything again."""
-CLOSE_S = 1.0
-"""A source that is written to all the time is caught up with when the target is no further behind than this."""
 _CLOSE_FOR_S = 2.0
 """Being close has to last so long to be taken for caught up."""
-_ROUND_KEYS = 2000
-_LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 1.0
+"""So often what is not notified is looked for, and progress is told."""
 _CLAIM_EVERY_S = 0.2
 _IDLE_S = 0.2
 _TOUCH_EVERY_S = 60.0
@@ -62,318 +62,8 @@ _MOST_RESCANS = 10
 """So many comparisons of everything in a row, none of which could be followed on from."""
 _SETTING = "notify-keyspace-events"
 _SILENT = "the source was written to and notified nothing"
-Prints = tuple[tuple[int, ...], ...]
-"""Counters of each primary: changes since the last save, its time, expired and evicted keys."""
 _PASSING = (ConnectionLost, ServerTimeout, ConnectionRefused, ServerNotReady, ClusterMoved, FollowBroken, CannotCarry)
 """What may be over in a while: a network that breaks, a server that restarts, a cluster that fails over."""
-
-
-class CannotCatchUp(DataPlaneError):
-    """The source is written to faster than its changes can be carried."""
-
-
-class FollowRefused(DataPlaneError):
-    """It was not begun: it would remove keys that nobody said may go."""
-
-
-class FollowStopped(DataPlaneError):
-    """A follow that could not go on; `cause` has the reason, the sentence also how far it got and how to go on."""
-
-    def __init__(self, message: str, cause: DataPlaneError) -> None:
-        super().__init__(message)
-        self.cause = cause
-
-
-class StopRequest:
-    """
-    Asks a follow to end; may be used by a signal handler.
-
-    Attributes:
-        heard: it will be heeded soon; while it is False (bulk copy) an exception is the way out.
-    """
-
-    def __init__(self) -> None:
-        self.heard = False
-        self._event = threading.Event()
-
-    def set(self) -> None:
-        """Ask for the end."""
-        self._event.set()
-
-    def is_set(self) -> bool:
-        """The end was asked for."""
-        return self._event.is_set()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until the end is asked for, or the time is over."""
-        return self._event.wait(timeout_s)
-
-
-@dataclass(frozen=True)
-class FollowProgress:
-    """
-    Where a follow is.
-
-    Attributes:
-        phase: `copy` (bulk), `compare` (everything, because something went unseen), `follow` (by notifications),
-            `passes` (comparing again and again: nothing is notified).
-        scanned, expected: keys of the bulk copy or of the comparison; 0 while following.
-        lag_keys: keys that were changed on the source and are not on the target yet; without notifications the keys
-            that the last pass found changed.
-        lag_s: for how long the one that waits longest has waited, and what notifications take to come.
-        changes_per_s, keys_per_s: notified, and carried; over the last seconds.
-        mb_per_s, remaining_s: of the bulk copy.
-        carried: since the bulk copy.
-        comparisons: of everything.
-        caught_up: what was written before `caught_up_at_s` (Unix time) is on the target.
-        slowed_by: why it goes slower than it could, None when it does not.
-    """
-
-    phase: Phase
-    scanned: int = 0
-    expected: int = 0
-    lag_keys: int = 0
-    lag_s: float = 0.0
-    changes_per_s: float = 0.0
-    keys_per_s: float = 0.0
-    mb_per_s: float = 0.0
-    remaining_s: float | None = None
-    carried: int = 0
-    comparisons: int = 0
-    caught_up: bool = False
-    caught_up_at_s: float | None = None
-    slowed_by: str | None = None
-    elapsed_s: float = 0.0
-
-
-@dataclass
-class FollowReport:
-    """
-    What a follow did.
-
-    Attributes:
-        bulk: of the bulk copy; None where an earlier run had ended it.
-        carried: keys carried since, and removed.
-        notifications: that came.
-        comparisons: of everything, both ways; reasons: why, one phrase each.
-        caught_up: at the end nothing, or less than `CLOSE_S`, was left.
-        exact: nothing was left, and nothing was written since that was known.
-        lag_keys, lag_s: at the end.
-        stopped: the end was asked for.
-        followed: by notifications (at the end).
-    """
-
-    bulk: CopyReport | None = None
-    carried: int = 0
-    notifications: int = 0
-    comparisons: int = 0
-    reasons: list[str] = field(default_factory=list)
-    caught_up: bool = False
-    exact: bool = False
-    lag_keys: int = 0
-    lag_s: float = 0.0
-    stopped: bool = False
-    followed: bool = True
-    duration_s: float = 0.0
-    resumed: bool = False
-    notices: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain data."""
-        return {
-            **{name: value for name, value in vars(self).items() if name != "bulk"},
-            "lag_s": round(self.lag_s, 3),
-            "duration_s": round(self.duration_s, 3),
-            "bulk": self.bulk.to_json() if self.bulk is not None else None,
-        }
-
-    def summary(self) -> str:
-        """One line for people."""
-        copied = f"copied {self.bulk.copied:,} keys, " if self.bulk is not None else ""
-        if self.exact:
-            state = "caught up: nothing is left"
-        elif self.caught_up:
-            state = f"caught up to within {self.lag_s:.2f} s: {self.lag_keys:,} keys are being written to"
-        else:
-            state = f"not caught up: {self.lag_keys:,} keys and {self.lag_s:.1f} s behind"
-        return f"{copied}carried {self.carried:,} changed keys in {self.duration_s:.1f} s; {state}"
-
-
-class _Stop(Exception):
-    """The end was asked for in the middle of something."""
-
-
-class _Mirror(Pursuit):
-    """A pursuit that goes on, at a bounded speed, with what changes while it compares carried in between."""
-
-    def __init__(
-        self,
-        source: OwnSource,
-        target: OwnServer,
-        *,
-        limits: Limits,
-        stop: StopRequest,
-        told: Callable[..., None],
-        notice: Callable[[str], None],
-        notify_keyspace_events: str | None,
-    ) -> None:
-        super().__init__(
-            source,
-            target,
-            limits=CutoverLimits(),
-            report=CutoverReport(),
-            tell=Teller(None),
-            deadline=math.inf,
-            notify_keyspace_events=notify_keyspace_events,
-        )
-        self.dirty = DirtyKeys(MOST_MARKS)
-        self.limits, self.throttle = limits, Throttle(limits)
-        self.mean_bytes = 100.0
-        self.carried = 0
-        self._notifications_before = 0
-        self._guards: list[SourceGuard] = []
-        self._compare_rate = 0.0
-        self._stop, self._told, self._notice = stop, told, notice
-
-    # -- comparing --------------------------------------------------------------------------------------------------
-
-    def repair_pass(self) -> RepairReport:
-        """Compare everything once and carry the differences over."""
-        self._streams = StreamCarrier()
-
-        def progress(done: RepairReport, expected: int) -> None:
-            self._compare_rate = done.scanned / done.seconds if done.seconds else 0.0
-            numbers = {"scanned": done.scanned, "expected": expected, "keys_per_s": self._compare_rate}
-            self._told("compare" if self.following else "passes", **numbers)
-
-        self._guards = [SourceGuard(self.source.server, node) for node in self.source.server.nodes]
-        try:
-            done = repair(
-                self.source.server,
-                self.target,
-                self._carrier,
-                deadline=math.inf,
-                on_progress=progress,
-                between=self._between,
-            )
-        finally:
-            for guard in self._guards:
-                guard.close()
-            self._guards = []
-        self.carried += done.repaired
-        if self.following:
-            self.dirty.add(done.unsettled)
-            self._group_streams = streams_with_groups(self.source.server)
-        return done
-
-    def _between(self, keys: int) -> None:
-        if self._stop.is_set():
-            raise _Stop
-        if self.following:
-            self.follower.renew_logins()
-            if len(self.dirty):
-                self.drain_some()
-        self._mind_the_source(keys)
-        while keys > 0:
-            allowed = self.throttle.allowance(self.mean_bytes)
-            if allowed < 0:
-                return
-            keys -= allowed
-            if keys > 0 and self._stop.wait(0.001):
-                raise _Stop
-
-    def _mind_the_source(self, keys: int) -> None:
-        """Go slower while the source suffers."""
-        for guard in self._guards:
-            guard.own_commands += 3 * keys // len(self._guards)
-            reading = guard.take()
-            if reading is None:
-                continue
-            was, reason = self.throttle.reason, judge(reading, self.limits)
-            self.throttle.note(reason, self._compare_rate)
-            if reason and was is None:
-                self._notice(f"slower: {reason}")
-
-    # -- keeping up -------------------------------------------------------------------------------------------------
-
-    def drain_some(self) -> int:
-        """Carry the keys that have waited longest; return how many."""
-        before = self._report.keys_drained
-        allowed = self.throttle.allowance(self.mean_bytes)
-        if allowed:
-            self.drain_round(_ROUND_KEYS if allowed < 0 else min(_ROUND_KEYS, allowed))
-        done = self._report.keys_drained - before
-        self.carried += done
-        return done
-
-    def follow(self) -> None:
-        """Note what must not change from now on, and subscribe."""
-        if self._follower is not None:
-            self._notifications_before += self._follower.notifications
-        super().follow()
-
-    def carry(self, marks: list[Mark]) -> None:
-        """Carry keys over as they are now; any of them may have become too big for one reply."""
-        try:
-            self._streams.forget(marks)
-            self.dirty.add(carry_marks(self._carrier, marks, probe=True))
-        except BaseException:
-            self.dirty.add(marks)
-            raise
-
-    def carry_streams(self) -> None:
-        """Carry the streams over whose groups have moved on: what reads from them is not notified."""
-        self._look_for_groups()
-        self.carried += len(self._streams.carry(self._carrier, self._group_streams))
-
-    def what_was_missed(self) -> str | None:
-        """Tell what kept changes from being seen, or made the target another; None when nothing did."""
-        if self.dirty.overflowed:
-            return f"more than {MOST_MARKS:,} changed keys were waiting"
-        if (gap := self.gap()) is not None:
-            return gap
-        changes = self._target_changes()
-        return f"the target changed: {'; '.join(changes)}" if changes else None
-
-    @property
-    def has_group_streams(self) -> bool:
-        """There are streams with groups."""
-        return bool(self._group_streams)
-
-    def notifications(self) -> int:
-        """Return how many notifications came in all."""
-        return self._notifications_before + (self._follower.notifications if self._follower is not None else 0)
-
-    def touch(self) -> None:
-        """Use the connections that were silent, and look at the clocks again."""
-        for server in (self.source.server, self.target):
-            for connection in server.own_connections():
-                connection.call("PING")
-        self._carrier.skew_ms = self._pair.skew_ms = clock_skew_ms(self.source.server, self.target)
-
-    def fingerprint(self) -> Prints | None:
-        """
-        Return counters that change with every write, also with those that are not notified; None where they are hidden.
-
-        XREADGROUP, XACK, FLUSHDB and SWAPDB count as changes (rdb_changes_since_last_save; seen on 6.2, 7.0, Valkey 9).
-        """
-        found: list[tuple[int, ...]] = []
-        for connection in self.source.controls():
-            info: dict[str, str] = {}
-            for reply in connection.pipeline([("INFO", "persistence"), ("INFO", "stats")]):
-                if isinstance(reply, ReplyError):
-                    raise reply
-                info |= parse_info(reply)
-            if "rdb_changes_since_last_save" not in info:
-                return None
-            names = ("rdb_changes_since_last_save", "rdb_last_save_time", "expired_keys", "evicted_keys")
-            found.append(tuple(int(info.get(name, "0")) for name in names))
-        return tuple(found)
-
-    def notifies(self) -> bool | None:
-        """Ask the source again whether it notifies everything; None where it does not say."""
-        setting = notification_setting(self.source.server)
-        return None if setting is None else notifies_everything(setting)
 
 
 def copy_and_follow(
@@ -424,7 +114,7 @@ def copy_and_follow(
     except BaseException:
         ours.close()
         raise
-    run = _Run(ours, there, limits or Limits(), checkpoint, stop or StopRequest(), on_progress, on_notice)
+    run = _Run(ours, there, source, limits or Limits(), checkpoint, stop or StopRequest(), on_progress, on_notice)
     try:
         run.prepare(notify_keyspace_events, remove_extra=remove_extra, enable_notifications=enable_notifications)
         run.bulk(engine, scheduler, workers)
@@ -443,6 +133,7 @@ class _Run:
         self,
         source: OwnSource,
         target: OwnServer,
+        source_address: ServerAddress,
         limits: Limits,
         checkpoint: Path | None,
         stop: StopRequest,
@@ -451,11 +142,12 @@ class _Run:
     ) -> None:
         self.source, self.target, self.limits, self.stop = source, target, limits, stop
         self.on_progress, self.on_notice = on_progress, on_notice
+        self.source_address = source_address  # as it was given: it travels to workers
         self.report = FollowReport()
         self.checkpoint_path = checkpoint
         self.checkpoint: Checkpoint | None = None
         self.begun = time.monotonic()
-        self._mirror: _Mirror | None = None
+        self._mirror: Mirror | None = None
         self._rates: deque[tuple[float, int, int]] = deque([(self.begun, 0, 0)])
         self._look_at = self._claim_at = self._touch_at = self._say_at = 0.0
         self._close_since: float | None = None
@@ -495,7 +187,7 @@ class _Run:
         if enable_notifications:
             self._enable(checkpoint)
         checkpoint.save()
-        self._mirror = _Mirror(
+        self._mirror = Mirror(
             self.source,
             self.target,
             limits=self.limits,
@@ -519,7 +211,7 @@ class _Run:
         self._heard = (self.mirror.fingerprint(), self.mirror.notifications())
 
     @property
-    def mirror(self) -> _Mirror:
+    def mirror(self) -> Mirror:
         """Makes the target what the source is."""
         assert self._mirror is not None
         return self._mirror
@@ -530,11 +222,18 @@ class _Run:
             connection = self.source.server.connection(node)
             reply = connection.call("CONFIG", "GET", _SETTING)
             was = reply[1].decode() if reply else ""
+            if notifies_everything(was):
+                continue
             before.setdefault(str(node), was)
-            if not notifies_everything(was):
-                checkpoint.save()  # before it is changed: a killed run's successor puts it back
-                connection.call("CONFIG", "SET", _SETTING, "".join(dict.fromkeys(was + "KA")))
-                self.notice(f'{node}: {_SETTING} was "{was}" and is "{was}KA" while this runs')
+            checkpoint.save()  # before it is changed: a killed run's successor puts it back
+            wanted = "".join(dict.fromkeys(was + "KA"))
+            try:
+                connection.call("CONFIG", "SET", _SETTING, wanted)
+            except DataPlaneError:
+                del before[str(node)]
+                checkpoint.save()
+                raise
+            self.notice(f'{node}: {_SETTING} was "{was}" and is "{wanted}" while this runs')
 
     @property
     def _bulk_path(self) -> Path | None:
@@ -574,7 +273,7 @@ class _Run:
             from redismove.dataplane.shards import copy_shards
 
             self.report.bulk = copy_shards(
-                self.source.address,
+                self.source_address,
                 self.target.address,
                 scheduler=scheduler,
                 workers=workers,
@@ -599,22 +298,27 @@ class _Run:
         self._least, self._fell_at = math.inf, time.monotonic()
         self.stop.heard = True
         broken_since: float | None = None
+        wait_s = 0.0
         while not self._ended:
             try:
                 if self.stop.is_set():
                     self._end_as_asked()
                     return
                 self._step()
-                broken_since = None
-            except _Stop:
+                broken_since, wait_s = None, 0.0
+            except StopAsked:
                 self._caught_up_at_s = None
                 self._end_as_asked(looked=True)
                 return
             except _PASSING as error:
-                broken_since = broken_since or time.monotonic()
+                if broken_since is None:
+                    broken_since = time.monotonic()
+                    self.notice(f"{error} Trying again.")
                 if time.monotonic() - broken_since > _RECOVER_WITHIN_S:
                     raise
-                self._recover(error, broken_since + _RECOVER_WITHIN_S)
+                self.stop.wait(wait_s)
+                wait_s = min(1.0, wait_s * 2 + 0.05)
+                self._recover(broken_since + _RECOVER_WITHIN_S)
 
     def _step(self) -> None:
         if self._compare_because is not None:
@@ -654,7 +358,7 @@ class _Run:
         mirror = self.mirror
         now = time.monotonic()
         if now >= self._look_at:
-            self._look_at = now + _LOOK_EVERY_S
+            self._look_at = now + LOOK_EVERY_S
             self._look()
             if self._compare_because is not None:
                 return
@@ -663,7 +367,7 @@ class _Run:
         left = len(mirror.dirty)
         self._note_rates()
         self._see_it_fall(left)
-        near = left <= _ROUND_KEYS or mirror.dirty.waiting_s() < CLOSE_S / 2
+        near = left <= ROUND_KEYS or mirror.dirty.waiting_s() < CLOSE_S / 2
         if near and time.monotonic() >= self._claim_at:
             self._claim()
         elif not left:
@@ -740,13 +444,13 @@ class _Run:
         settled = self._close_since is not None and now - self._close_since >= _CLOSE_FOR_S
         if self._until and (exact or settled):
             self._ended = True
-        self._claim_at = now + (_LOOK_EVERY_S if exact and not self._until else _CLAIM_EVERY_S)
+        self._claim_at = now + (LOOK_EVERY_S if exact and not self._until else _CLAIM_EVERY_S)
         self._tell("follow", force=self._ended)
 
     def _see_it_fall(self, left: int) -> None:
         """Give up, or say so, when what is left does not become less."""
         now = time.monotonic()
-        if left < self._least * 0.9 or (self._close_since is not None and left <= _ROUND_KEYS):
+        if left < self._least * 0.9 or (self._close_since is not None and left <= ROUND_KEYS):
             self._least, self._fell_at = left, now
             return
         stalled_s = now - self._fell_at
@@ -806,7 +510,7 @@ class _Run:
         after, took_s = mirror.fingerprint(), time.monotonic() - began
         self._last_pass, self._pass_began, self._pass_prints = done, began, (before, after)
         # The source is not read without end: at least as long as a pass takes nothing is done.
-        self._next_pass_at = time.monotonic() + max(_LOOK_EVERY_S, took_s)
+        self._next_pass_at = time.monotonic() + max(LOOK_EVERY_S, took_s)
         missed = mirror.what_was_missed()
         exact = not done.unsettled and missed is None and before is not None and before == after
         # Without counters two passes in a row that found nothing have to do.
@@ -838,9 +542,8 @@ class _Run:
 
     # -- when something breaks ----------------------------------------------------------------------------------------
 
-    def _recover(self, error: DataPlaneError, deadline: float) -> None:
+    def _recover(self, deadline: float) -> None:
         """Wait until both sides answer again; whether anything was missed is seen at the next look."""
-        self.notice(f"{error} Trying again.")
         wait_s = 0.05
         while not self.stop.is_set():
             try:
@@ -947,7 +650,7 @@ class _Run:
 
     def _tell(self, phase: Phase, *, force: bool = False, **numbers: Any) -> None:
         now = time.monotonic()
-        if self.on_progress is None or (not force and now - self._told_at < _LOOK_EVERY_S / 2):
+        if self.on_progress is None or (not force and now - self._told_at < LOOK_EVERY_S / 2):
             return
         self._told_at = now
         mirror = self.mirror

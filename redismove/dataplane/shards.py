@@ -2,29 +2,42 @@
 One task per primary of a clustered source, on Dask: several processes here, or many machines.
 
 A worker that dies loses its task to another one, which goes on from the shard's checkpoint where it can read it, and
-begins the shard anew where it cannot: copying a key twice does no harm. No scheduler of our own.
+begins the shard anew where it cannot: copying a key twice does no harm. A task that nobody waits for any more (its
+client was stopped, or died) ends by itself. No scheduler of our own.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from redismove.dataplane.carry import BIG_VALUE_BYTES
 from redismove.dataplane.connect import Server, ServerAddress
-from redismove.dataplane.copy import CopyProgress, CopyReport, Engine, copy
+from redismove.dataplane.copy import CopyProgress, CopyReport, Engine, copy, slots_of
 from redismove.dataplane.errors import DataPlaneError
 from redismove.dataplane.throttle import Limits
+from redismove.errors import RedismoveError
 
 TOPIC = "redismove-copy"
+_CONNECT_S = 15.0
 
 
 class SchedulerUnreachable(DataPlaneError):
-    """No Dask scheduler at the given address."""
+    """No Dask scheduler at the given address, or it went away."""
+
+
+class WorkersFailed(DataPlaneError):
+    """The tasks could not be run: workers died again and again, or cannot run them."""
+
+
+class _NotWanted(Exception):
+    """Nobody waits for this task any more."""
 
 
 def copy_shards(
@@ -57,18 +70,22 @@ def copy_shards(
         big_value_bytes: longer values are carried in parts.
 
     Raises:
-        CopyStopped: from the first shard that could not go on; the others keep their checkpoints.
-        SchedulerUnreachable: nobody answers at `scheduler`.
+        CopyStopped: from the first shard that could not go on; the others stop too, and keep their checkpoints.
+        SchedulerUnreachable: nobody answers at `scheduler`, or no longer.
+        WorkersFailed: the tasks could not be run.
     """
     from distributed import Client, LocalCluster
 
     with Server.open(source) as opened:
-        nodes = [(str(node), _label(node.slots)) for node in opened.nodes]
+        # By slots: after a failover another address serves them.
+        nodes = [(slots_of(node), _label(node.slots)) for node in opened.nodes]
     limits = limits or Limits()
     share = _divide(limits, len(nodes))
     begun = time.monotonic()
     cluster: LocalCluster | None = None
-    if scheduler is None:
+    if scheduler is not None:
+        _reach(scheduler)
+    else:
         count = workers or max(1, min(len(nodes), os.cpu_count() or 1))
         cluster = LocalCluster(  # type: ignore[no-untyped-call]
             n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs=50, host="127.0.0.1"
@@ -76,11 +93,9 @@ def copy_shards(
     try:
         try:
             where = cluster if cluster is not None else scheduler
-            client = Client(where, timeout="15s", set_as_default=False)  # type: ignore[no-untyped-call]
+            client = Client(where, timeout=f"{_CONNECT_S:g}s", set_as_default=False)  # type: ignore[no-untyped-call]
         except (OSError, TimeoutError) as error:
-            raise SchedulerUnreachable(
-                f"No Dask scheduler answers at {scheduler} ({error}); start one, or leave it out."
-            ) from None
+            raise _unreachable(str(scheduler), error) from None
         with client:
             gathered = _Gathered(on_progress, on_notice)
             client.subscribe_topic(TOPIC, gathered.take)  # type: ignore[no-untyped-call]
@@ -101,12 +116,50 @@ def copy_shards(
             ]
             report = CopyReport()
             for future in futures:
-                report.merge(future.result())
+                report.merge(_result(future, str(scheduler or "this machine"), checkpoint))
             client.unsubscribe_topic(TOPIC)  # type: ignore[no-untyped-call]
     finally:
         if cluster is not None:
             cluster.close()
     report.duration_s = time.monotonic() - begun
+    return report
+
+
+def _reach(scheduler: str) -> None:
+    """Knock first: a client of Dask that finds nobody leaves threads and tracebacks behind."""
+    from distributed.comm import get_address_host_port
+
+    try:
+        with socket.create_connection(get_address_host_port(scheduler), timeout=_CONNECT_S):
+            return
+    except (OSError, ValueError) as error:
+        raise _unreachable(scheduler, error) from None
+
+
+def _unreachable(scheduler: str, error: Exception) -> SchedulerUnreachable:
+    return SchedulerUnreachable(f"No Dask scheduler answers at {scheduler} ({error}); start one, or leave it out.")
+
+
+def _result(future: Any, where: str, checkpoint: Path | None) -> CopyReport:
+    """What a task returned; what is no error of ours is said in one sentence."""
+    from distributed.comm import CommClosedError
+    from distributed.scheduler import KilledWorker
+
+    again = "run the same command again" + (f" to go on from {checkpoint}" if checkpoint else "")
+    try:
+        report = future.result()
+    except RedismoveError:
+        raise
+    except KilledWorker as error:
+        raise WorkersFailed(f"Workers of {where} died again and again ({error}); see their logs, {again}.") from None
+    except (CancelledError, CommClosedError, OSError, TimeoutError) as error:
+        raise SchedulerUnreachable(f"The Dask scheduler of {where} went away ({error}); {again}.") from None
+    except Exception as error:  # noqa: BLE001 - whatever another machine's Python may raise
+        raise WorkersFailed(
+            f"A worker of {where} could not run its task ({type(error).__name__}: {str(error)[:200]}); "
+            f"give all workers the same version of redismove, {again}."
+        ) from None
+    assert isinstance(report, CopyReport)
     return report
 
 
@@ -124,8 +177,12 @@ def copy_one(
     from distributed import get_worker
 
     worker = get_worker()
+    key = worker.get_current_task()
 
     def tell(progress: CopyProgress) -> None:
+        task = worker.state.tasks.get(key)
+        if task is None or task.state == "cancelled":
+            raise _NotWanted
         worker.log_event(TOPIC, {"node": node, "progress": vars(progress)})
 
     def notice(sentence: str) -> None:

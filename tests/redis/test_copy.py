@@ -22,7 +22,6 @@ from redismove.dataplane import pump as pump_module
 from redismove.dataplane.connect import Server
 from redismove.dataplane.copy import CopyProgress, CopyStopped, Engine, copy
 from redismove.dataplane.errors import AuthenticationFailed, CannotCarry, ConnectionLost, OutOfMemory, ReadOnlyServer
-from redismove.dataplane.shards import copy_shards
 from redismove.dataplane.throttle import Limits, LimitsInvalid, SourceReading, Throttle, judge
 from redismove.dataplane.verify import verify
 from tests.support.datasets import every_type, fill
@@ -210,34 +209,6 @@ def test_it_goes_on_from_its_checkpoint_after_sigkill(
     assert source.databases() == {0: 30_000}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ENGINES)
-def test_killed_at_random_moments_nothing_is_lost(
-    source: Server, target: Server, tmp_path: Path, engine: Engine
-) -> None:
-    fill(source.connection(), many(60_000))
-    checkpoint = tmp_path / "copy.checkpoint"
-    script = (
-        "import sys; from pathlib import Path; from redismove.dataplane.connect import *;"
-        "from redismove.dataplane.copy import copy; from redismove.dataplane.throttle import Limits;"
-        "s, t = (Server.open(ServerAddress.from_url(u)) for u in sys.argv[1:3]);"
-        "copy(s, t, checkpoint=Path(sys.argv[3]), engine=sys.argv[4], limits=Limits(keys_per_s=10000))"
-    )
-    command = [sys.executable, "-c", script, source.address.url, target.address.url, str(checkpoint), engine]
-    rng = random.Random(7)
-    for _ in range(25):
-        process = subprocess.Popen(command, cwd=ROOT)
-        try:
-            process.wait(rng.uniform(0.1, 1.0))
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait(10)
-    copy(source, target, checkpoint=checkpoint, engine=engine)
-    assert verify(source, target).equal
-    assert source.databases() == {0: 60_000}
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_stops_it_is_one_sentence_with_how_far_it_got(source: Server, tmp_path: Path, engine: Engine) -> None:
     fill(source.connection(), many(3000, size=2000))
@@ -352,18 +323,6 @@ def test_what_tls_has_decrypted_is_not_waited_for(tmp_path: Path, monkeypatch: p
             fill(source.connection(), [("SET", "key", random.Random(size).randbytes(size))])
             assert copy(source, target, engine="native").copied == 1
             assert target.connection().call("STRLEN", "key") == size
-
-
-@pytest.mark.slow
-def test_one_task_per_shard_on_dask(tmp_path: Path) -> None:
-    with redis_cluster(3) as three, redis_cluster(2) as two, Server.open(three.address) as source:
-        commands = [(b"key:%d" % number, ("SET", b"key:%d" % number, number)) for number in range(5000)]
-        assert set(source.execute(commands)) == {b"OK"}
-        report = copy_shards(three.address, two.address, workers=2, checkpoint=tmp_path / "c")
-        assert report.copied == report.scanned == 5000
-        with Server.open(two.address) as target:
-            assert verify(source, target).equal
-        assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_copies_and_says_what_it_did(source: Server, target: Server) -> None:

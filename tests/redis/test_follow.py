@@ -11,17 +11,11 @@ from typing import Any
 
 import pytest
 
-from redismove.dataplane import mirror
+from redismove.dataplane import mirror_pursuit
 from redismove.dataplane.connect import Command, Server
 from redismove.dataplane.errors import OutOfMemory
-from redismove.dataplane.mirror import (
-    CannotCatchUp,
-    FollowProgress,
-    FollowRefused,
-    FollowStopped,
-    StopRequest,
-    copy_and_follow,
-)
+from redismove.dataplane.mirror import copy_and_follow
+from redismove.dataplane.mirror_report import CannotCatchUp, FollowProgress, FollowRefused, FollowStopped, StopRequest
 from redismove.dataplane.throttle import Limits
 from redismove.dataplane.verify import verify
 from tests.support.datasets import every_type, fill, stream_with_groups
@@ -311,7 +305,7 @@ def test_it_says_why_it_cannot_catch_up_with_both_numbers(source: Server, target
 def test_more_marks_than_may_be_kept_are_dropped_and_compared(
     source: Server, target: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror, "MOST_MARKS", 100)
+    monkeypatch.setattr(mirror_pursuit, "MOST_MARKS", 100)
     fill(source.connection(), many(1000))
     stop, phases = StopRequest(), []
 
@@ -400,6 +394,33 @@ def test_a_cluster_that_fails_over_while_it_is_followed(target: Server) -> None:
             run.wait_until_caught_up(deadline_s=60)
             assert run.seen[-1].comparisons >= 1
             assert_equal(source, target)
+
+
+def test_a_database_that_the_target_lacks_is_never_taken_for_another(source: Server) -> None:
+    fill(source.connection(), many(20))
+    seen = threading.Event()
+
+    def watch(at: FollowProgress) -> None:
+        if at.phase == "follow" and not seen.is_set():
+            seen.set()
+            fill(source.connection(database=3), [("SET", "key:1", "of database 3")])
+
+    with redis_cluster(2) as cluster, Server.open(cluster.address) as target:
+        with pytest.raises(FollowStopped, match=r"has no database 3.* 1 keys.*; use a target with that database"):
+            copy_and_follow(source.address, cluster.address, on_progress=watch)
+        assert target.execute([(b"key:1", ("GET", b"key:1"))]) == [b"value 1"]
+    # The other way round: what only the target has, in a database that a clustered source lacks, is removed.
+    with (
+        redis_cluster(2, options=["--notify-keyspace-events", "KA"]) as cluster,
+        redis_server() as single,
+        Server.open(cluster.address) as clustered,
+        Server.open(single.address) as target,
+    ):
+        clustered.execute([(b"key:1", ("SET", b"key:1", "clustered"))])
+        fill(target.connection(database=3), [("SET", "key:1", "not theirs")])
+        options: dict[str, Any] = {"until_caught_up": True, "remove_extra": True, "workers": 1}
+        assert copy_and_follow(cluster.address, single.address, **options).exact
+        assert target.databases() == {0: 1}
 
 
 def test_lag_is_measured(source: Server, target: Server) -> None:

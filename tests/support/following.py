@@ -12,9 +12,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from redismove.dataplane import mirror
 from redismove.dataplane.connect import ServerAddress
 from redismove.dataplane.errors import DataPlaneError
-from redismove.dataplane.mirror import FollowProgress, FollowReport, copy_and_follow
+from redismove.dataplane.mirror import copy_and_follow
+from redismove.dataplane.mirror_report import FollowProgress, FollowReport
 from redismove.dataplane.throttle import Limits
 
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -23,6 +25,7 @@ _PROCESSES.set_forkserver_preload(["tests.support.following"])
 
 
 def _follow(pipe: Pipe, source: ServerAddress, target: ServerAddress, limits: dict[str, Any], options: Any) -> None:
+    mirror.LOOK_EVERY_S = options.pop("look_every_s")
     try:
         report = copy_and_follow(source, target, limits=Limits(**limits), on_progress=pipe.send, **options)
         pipe.send(report)
@@ -91,11 +94,18 @@ def start_following(
     *,
     checkpoint: Path | None = None,
     limits: dict[str, Any] | None = None,
+    look_every_s: float = 0.1,
     **options: Any,
 ) -> Following:
-    """Begin to follow; the caller kills it."""
+    """Begin to follow, and look more often than usual; the caller kills it."""
     here, there = _PROCESSES.Pipe(duplex=False)
-    arguments = (there, source, target, limits or {}, {"checkpoint": checkpoint, **options})
+    arguments = (
+        there,
+        source,
+        target,
+        limits or {},
+        {"checkpoint": checkpoint, "look_every_s": look_every_s, **options},
+    )
     process = _PROCESSES.Process(target=_follow, args=arguments, daemon=True)
     process.start()
     there.close()
