@@ -93,16 +93,22 @@ class Terms:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one side of an order is; how to log in is not written down here. `id` is the full resource id."""
+    """
+    Where one side of an order is; how to log in is not written down here. `id` is the full resource id.
+
+    `tls` is False only for a managed database that was made without; `clustered` None asks the server.
+    """
 
     id: str
     host: str
     port: int
-    clustered: bool
+    tls: bool
+    clustered: bool | None
 
     def address(self, password: str) -> ServerAddress:
-        """Return the address with *password*; TLS always."""
-        return ServerAddress(host=self.host, port=self.port, tls=True, clustered=self.clustered).with_password(password)
+        """Return the address with *password*."""
+        bare = ServerAddress(host=self.host, port=self.port, tls=self.tls, clustered=self.clustered)
+        return bare.with_password(password)
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def order_of(
 
 
 def _place(cache: CacheFacts, where: ServerAddress) -> Place:
-    return Place(cache.id, where.host, where.port, bool(where.clustered))
+    return Place(cache.id, where.host, where.port, where.tls, where.clustered)
 
 
 def _key(where: ServerAddress) -> Secret:

@@ -45,7 +45,7 @@ def order(source: Server, target: Server, **changes: Any) -> Order:
 
 
 def _place(cache_id: str, address: ServerAddress) -> Place:
-    return Place(cache_id, address.host, address.port, clustered=False)
+    return Place(cache_id, address.host, address.port, address.tls, clustered=False)
 
 
 def run(asked: Order, source: Server, target: Server, **options: Any) -> tuple[Journal, list[Mapping[str, Any]]]:

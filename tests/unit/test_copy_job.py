@@ -138,7 +138,9 @@ def test_the_registry_is_the_host_in_the_images_name() -> None:
 
 
 def test_an_order_comes_back_as_it_was_and_anything_else_is_refused() -> None:
-    order = Order("1.000", Place("/s", "s.example", 6380, True), Place("/t", "t.example", 10000, False), 5.0, None)
+    order = Order(
+        "1.000", Place("/s", "s.example", 6380, True, True), Place("/t", "t.example", 10000, False, None), 5.0, None
+    )
     assert Order.from_text(order.to_text()) == order
     for text in ("", "{", "[]", '{"attempt": "1"}'):
         with pytest.raises(JobRefused):
