@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from azure.core.exceptions import ResourceNotFoundError
 
 from redismove.azure.session import Session
 from redismove.dataplane.copy_job import Journal, Permit
@@ -177,10 +176,60 @@ def test_what_a_job_cannot_do_is_told_in_one_sentence_and_mended_by_the_next_upd
     move.stack.configure(copy={"keysPerSecond": 4000})
     move.go_to("replicate", "verify")
 
-    # A group that somebody deleted by hand is told, and made again by a refresh.
     assert _groups(move) == []
-    with move.azure(), pytest.raises(ResourceNotFoundError):
-        Session.from_environment().containers.container_groups.get(GROUP, "nobody")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_group_that_a_killed_update_made_is_taken_over(new_move: NewMove) -> None:
+    move = new_move(keys=200, method="copy", copyJob=JOB)
+    move.go_to("adopt", "prepare")
+    settings = move.cloud.home / "settings.json"
+    settings.write_text(json.dumps({"durations": {"container_group": 8}}))
+    try:
+        move.stack.configure(stage="replicate")
+        update = move.stack.start("up", "-y", "--skip-preview", "--suppress-outputs")
+        _until(lambda: _groups(move), lambda groups: len(groups) == 1)
+        os.killpg(update.pid, signal.SIGKILL)
+        update.communicate(timeout=60)
+    finally:
+        settings.write_text("{}")
+    resumed = _resume(move)
+    assert resumed.ok, resumed
+    assert not any(r["urn"].endswith("::copy-job-group") for r in move.stack.state()["deployment"]["resources"])
+
+    move.go_to("replicate")
+
+    (group,) = _groups(move)
+    assert group.containers[0].instance_view.restart_count == 0
+    assert unchanged(move.stack.up("--expect-no-changes"))
+    move.go_to("verify")
+    assert _groups(move) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_group_that_somebody_deleted_is_made_again_by_a_refresh(new_move: NewMove) -> None:
+    move = new_move(keys=1500, method="copy", copyJob=JOB, copy={"keysPerSecond": 100})
+    move.go_to("adopt", "prepare")
+    move.stack.configure(stage="replicate")
+    update = move.stack.start("up", "-y", "--skip-preview", "--suppress-outputs")
+    _until(lambda: _journal(move), lambda journal: journal is not None and journal.keys_written > 100)
+    (group,) = _groups(move)
+    with move.azure():
+        Session.from_environment().containers.container_groups.begin_delete(GROUP, group.name).result()
+    output, _ = update.communicate(timeout=120)
+    assert update.returncode != 0, output
+    assert "pulumi up --refresh" in output, output
+    move.stack.configure(copy={"keysPerSecond": 4000})
+
+    again = move.stack.up("--refresh")
+
+    assert again.ok, again
+    journal = _journal(move)
+    assert journal is not None
+    assert (journal.done, journal.runs, journal.report["resumed"]) == (True, 2, True)
+    move.go_to("verify")
 
 
 def _job_processes(move: Move) -> list[int]:
