@@ -257,7 +257,9 @@ def _link_not_failed(move: Move) -> Broken | None:
 
 def _link_whole(move: Move) -> Broken | None:
     link = known(move.link)
-    if link.provisioning_state in ("Succeeded", *_LEAVING):
+    # An unlink that Azure could not carry out leaves it so: it was whole when that was let begin.
+    failed_unlink = link.provisioning_state == "Failed" and move.previous == stages.UNLINK
+    if link.provisioning_state in ("Succeeded", *_LEAVING) or failed_unlink:
         return None
     return Broken(
         thing=f"the link {name_of(link.primary_id)}-{name_of(link.secondary_id)}",

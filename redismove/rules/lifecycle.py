@@ -16,6 +16,7 @@ from redismove.rules.subjects import (
     carried,
     endpoint_on_source,
     endpoint_on_target,
+    going_back,
     hours,
     known,
     linked,
@@ -62,7 +63,9 @@ def _source_exists(move: Move) -> Broken | None:
 def _source_settled(move: Move) -> Broken | None:
     source = known(move.source)
     state = source.provisioning_state
-    if state == "Succeeded":
+    # A deletion that Azure could not carry out leaves it so, and may be asked for again.
+    failed_deletion = state == "Failed" and move.stage == move.previous == stages.CLEANUP
+    if state == "Succeeded" or failed_deletion:
         return None
     return Broken(
         thing=source_called(move),
@@ -89,15 +92,40 @@ def _target_runs(move: Move) -> Broken | None:
             thing=target_called(move),
             found="no such cache",
             allowed="a cache in state Succeeded",
-            cure=f"go back to prepare, which makes it: {_set(stages.PREPARE)}",
+            cure=_target_again(move),
         )
-    if move.target.provisioning_state == "Succeeded":
+    state = move.target.provisioning_state
+    if state == "Succeeded" or going_back(move):
         return None
     return Broken(
         thing=target_called(move),
-        found=f"state {move.target.provisioning_state}",
+        found=f"state {state}",
         allowed="Succeeded",
-        cure=_WHEN_BUSY,
+        cure=_WHEN_NOT_MADE if move.stage == stages.PREPARE else _WHEN_BUSY,
+    )
+
+
+_WHEN_NOT_MADE: Final = (
+    "look into its activity log; where Azure could not make it, delete it there and run the same command again"
+)
+
+
+def _target_again(move: Move) -> str:
+    """How a target that is gone is made again: the way back to `prepare` is open from the stages next to it alone."""
+    if endpoint_on_target(move):
+        return (
+            "applications use it: if it is gone for good, point the endpoint at the source by hand and go to adopt: "
+            f"{_set(stages.ADOPT)}"
+        )
+    if stages.PREPARE in stages.allowed_next(move.method, move.previous, source_exists=True):
+        return f"go back to prepare, and have it made (again) with `pulumi up --refresh`: {_set(stages.PREPARE)}"
+    return f"go to adopt, which gives it up, and take the stages again: {_set(stages.ADOPT)}"
+
+
+def _needs_target(move: Move) -> bool:
+    # At `prepare` it need not be there; one that Azure could not make would be taken for made.
+    return move.stage != stages.PREPARE or (
+        move.target is not None and move.target.exists and move.target.provisioning_state == "Failed"
     )
 
 
@@ -543,9 +571,11 @@ RULES: tuple[Rule, ...] = (
         title="the target exists and no operation of Azure runs on it",
         source=pages.article("Both caches already exist and are running."),
         methods=ALL_METHODS,
-        stages=_WITH_LIVE_TARGET,
+        stages=_WITH_LIVE_TARGET | {stages.PREPARE},
+        applies=_needs_target,
         check=_target_runs,
         severity="critical",
+        backward=True,
     ),
     Rule(
         id="RM-L05",
