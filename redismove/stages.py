@@ -56,7 +56,10 @@ UNDO: Final[dict[str, str]] = {
     REPLICATE: "go back to prepare: the data stops flowing, the source is not touched",
     VERIFY: "go back one stage or to adopt: the evidence is forgotten, the source is not touched",
     UNLINK: "go back to replicate: the link is made again, and the target is erased and filled anew",
-    CUTOVER: "go back one stage: a cut-over in the other direction, which brings back what the target has taken",
+    CUTOVER: (
+        "go back one stage: a cut-over in the other direction, which brings back what the target has taken "
+        "(new-cache brings nothing, either way)"
+    ),
     RETIRE: "go back to cutover: the source is protected again",
     CLEANUP: "nothing: the source and what it held are gone",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from redismove import stages
-from redismove.facts import Move
+from redismove.facts import REDIS, Move
 from redismove.rules import pages
 from redismove.rules.model import Broken, Level, Rule
 from redismove.rules.subjects import (
@@ -265,6 +265,21 @@ def _accepts_loss(move: Move) -> Broken | None:
     )
 
 
+def _accepts_loss_on_the_way_back(move: Move) -> Broken | None:
+    name = name_of(move.target_id)
+    if same_id(move.consent.accept_data_loss, name):
+        return None
+    return Broken(
+        thing="redismove:acceptDataLoss",
+        found=f'"{move.consent.accept_data_loss}"',
+        allowed=f'"{name}", the name of the cache that took writes since the cut-over (new-cache brings none back)',
+        cure=(
+            f"set it with `pulumi config set redismove:acceptDataLoss {name}`, or bring its keys over by "
+            "`redismove copy` first, or stay at cutover"
+        ),
+    )
+
+
 def _accepts_erase(move: Move) -> Broken | None:
     target = known(move.target)
     name = name_of(move.target_id)
@@ -512,6 +527,8 @@ def _tells_changes(move: Move) -> Broken | None:
     if "K" in events and ("A" in events or set("g$lshzxt") <= set(events)):
         return None
     basic = source.sku_name == "Basic"
+    if move.consent.enable_notifications and source.product == REDIS and not basic:
+        return None  # prepare switches it on
     return Broken(
         thing=source_called(move),
         found=f'notify-keyspace-events "{events}"',
@@ -660,6 +677,17 @@ RULES: tuple[Rule, ...] = (
         applies=lambda move: _loss_is_announced(move) and not endpoint_on_target(move),
         check=_accepts_loss,
         severity="critical",
+    ),
+    Rule(
+        id="RM-L28",
+        title="what a new cache has taken is left behind by name",
+        source=pages.article("If you don't need to maintain your data during the move, create a new cache."),
+        methods=frozenset({stages.NEW_CACHE}),
+        stages=frozenset({stages.ADOPT, stages.PREPARE}),
+        applies=endpoint_on_target,
+        check=_accepts_loss_on_the_way_back,
+        severity="critical",
+        backward=True,
     ),
     Rule(
         id="RM-L12",

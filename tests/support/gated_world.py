@@ -257,7 +257,7 @@ class World:
         there, here = (self.target, self.source) if side == "target" else (self.source, self.target)
         if move.method != stages.NEW_CACHE:
             there.keys = set(here.keys)
-        elif side == "target" and move.consent.accept_data_loss != "orders-east":
+        elif move.consent.accept_data_loss != ("orders-east" if side == "target" else "orders-west"):
             raise Lost("data is left behind that nobody gave up")
         self.on_target = side == "target"
         self.phase = "fencing"

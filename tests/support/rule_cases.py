@@ -314,6 +314,22 @@ LIFE: dict[str, list[Case]] = {
             "applications on the target", move("cutover", NEW, consent={"accept_data_loss": ""}, endpoint=ON_TARGET)
         ),
     ],
+    "RM-L28": [
+        passes(
+            "accepted",
+            move("prepare", NEW, previous="cutover", endpoint=ON_TARGET, consent={"accept_data_loss": "orders-west"}),
+        ),
+        fails(
+            "nothing accepted",
+            move("prepare", NEW, previous="cutover", endpoint=ON_TARGET, consent={"accept_data_loss": ""}),
+        ),
+        fails(
+            "the consent of the way there",
+            move("adopt", NEW, previous="retire", endpoint=ON_TARGET, consent={"accept_data_loss": "orders-east"}),
+        ),
+        silent("applications on the source", move("prepare", NEW)),
+        silent("the Endpoint not there yet", move("adopt", NEW)),
+    ],
     "RM-L12": [
         passes("empty", move("replicate", target_made_by_stack=False, target={"keys": 0})),
         passes(
@@ -510,6 +526,10 @@ LIFE: dict[str, list[Case]] = {
         passes(
             "every class by its letter",
             move("prepare", source={"redis_configuration": {"notify-keyspace-events": "Kg$lshzxet"}}),
+        ),
+        passes(
+            "switched on by prepare",
+            move("prepare", source={"redis_configuration": {}}, consent={"enable_notifications": True}),
         ),
         fails("off", move("prepare", source={"redis_configuration": {}})),
         fails("no keyspace events", move("prepare", source={"redis_configuration": {"notify-keyspace-events": "EA"}})),

@@ -18,7 +18,9 @@ from tests.support.moves import GONE, ON_SOURCE, ON_TARGET, change, link, move
 from tests.support.rule_cases import CASES
 
 EVERY_STAGE = [(method, stage) for method in stages.METHODS for stage in stages.way(method)]
-DATA_RULES = frozenset({"RM-S01", "RM-S02", "RM-S04", "RM-S05", "RM-L01", "RM-L14", "RM-L15", "RM-T09", "RM-T11"})
+DATA_RULES = frozenset(
+    {"RM-S01", "RM-S02", "RM-S04", "RM-S05", "RM-L01", "RM-L14", "RM-L15", "RM-L28", "RM-T09", "RM-T11"}
+)
 """The rules that guard the way straight back to adopt."""
 
 
@@ -58,6 +60,7 @@ def test_the_way_straight_back_is_open_from_every_stage_before_cleanup(method: s
         cutover=None,
         endpoint=held.endpoint,
         link=dataclasses.replace(link(), provisioning_state="Failed") if method == stages.GEO_REPLICATION else None,
+        consent=dataclasses.replace(made.consent, accept_data_loss="orders-west"),
     )
 
     assert refusals(broken) == []
@@ -82,6 +85,8 @@ def test_the_way_one_step_back_is_open(method: str, stage: str) -> None:
         previous=stage,
         endpoint=ON_TARGET if stage in (stages.CUTOVER, stages.RETIRE) else ON_SOURCE,
         evidence=None,
+        # What a new cache took does not come back: that is to be said (RM-L28).
+        consent=dataclasses.replace(held.consent, accept_data_loss="orders-west"),
     )
 
     assert refusals(back) == []
