@@ -82,7 +82,7 @@ def target_like(source: CacheFacts, settings: MoveSettings, *, move_id: str, tar
     )
     geo = settings.method == stages.GEO_REPLICATION
     configuration = {key: value for key, value in source.redis_configuration.items() if key not in _NOT_DECLARED}
-    if settings.enable_notifications:
+    if settings.enable_notifications and name != "Basic":  # for which Azure refuses the setting
         # The way back from the cut-over follows the target's changes as the way there follows the source's.
         configuration["notify-keyspace-events"] = notifications_with_ours(source.notify_keyspace_events)
     return CacheFacts(

@@ -11,13 +11,16 @@ def switch_on(source_id: str, *, timeout_s: float, tell: Tell) -> str:
     """
     Make sure that the source announces its changes; return what was set before ("" for off).
 
-    Does nothing where the setting suffices already.
+    Does nothing where the setting suffices already, nor on a Basic cache, for which Azure refuses it.
     """
     caches = Caches.of(source_id)
     source = caches.settled(source_id, timeout_s=timeout_s, tell=tell)
     before = source.notify_keyspace_events if source else ""
     wanted = notifications_with_ours(before)
     if source is None or wanted == before:
+        return before
+    if source.sku_name == "Basic":
+        tell(f'source "{source.name}" is Basic and cannot notify: the hold will last as long as one comparison')
         return before
     tell(f'source "{source.name}": notify-keyspace-events is "{before}", setting "{wanted}"')
     caches.set_notifications(source_id, wanted, timeout_s=timeout_s)
