@@ -142,6 +142,7 @@ class CacheMove(pulumi.ComponentResource):
             file=self._survey.endpoint_document,
             carry=move.method != stages.NEW_CACHE,
             count_loss=self._loss_announced,
+            write_both=move.method == stages.DUAL_WRITE and declared.replication,
             limit_s=settings.cutover.limit_seconds,
             hold_ms=settings.cutover.hold_milliseconds,
             hold=settings.cutover.hold,

@@ -27,6 +27,7 @@ class EndpointProvider(Provider):
             hold=news["hold"],
             carry=bool(news["carry"]),
             count_loss=bool(news.get("countLoss")),
+            write_both=bool(news.get("writeBoth")),
         )
         if news["active"] == "source" and (olds is None or olds.get("active") == "source"):
             return {"cutover": (olds or {}).get("cutover") or {}, **publish(asked, tell=told)}
@@ -59,6 +60,7 @@ class Endpoint(Resource, name="Endpoint", module="redismove"):
         file: str,
         carry: bool,
         count_loss: bool,
+        write_both: bool,
         limit_s: float,
         hold_ms: int,
         hold: str,
@@ -69,7 +71,8 @@ class Endpoint(Resource, name="Endpoint", module="redismove"):
         Declare that applications use side *active* ("source" or "target").
 
         *file* is the Endpoint document. *carry* says whether the cut-over carries data (all but new-cache do);
-        with *count_loss* one to the target only counts what the target lacks (rdb without catch-up).
+        with *count_loss* one to the target only counts what the target lacks (rdb without catch-up); with *write_both*
+        one back to the source has applications write to both caches again (dual-write).
         *limit_s* bounds everything before the switch, *hold_ms* how long writes are held, *hold* is "auto",
         "pause-write" or "fence". *requested_at_s* (Unix time) changes where the document must be put right though the
         side stays.
@@ -84,6 +87,7 @@ class Endpoint(Resource, name="Endpoint", module="redismove"):
                 "file": file,
                 "carry": carry,
                 "countLoss": count_loss,
+                "writeBoth": write_both,
                 "limitSeconds": limit_s,
                 "holdMilliseconds": hold_ms,
                 "hold": hold,

@@ -34,7 +34,7 @@ class Cutover:
     `endpoint_file` may be relative to the project. `limit_s` bounds everything before the switch, `hold_ms` how long
     writes are held; `hold` is "auto", "pause-write" or "fence"; `carry` is False for new-cache, which moves no data.
     With `count_loss` a cut-over to the target counts the keys that the target lacks or has older, and leaves them so;
-    one back to the source carries all the same.
+    one back to the source carries all the same. With `write_both` it also opens the dual-write window again.
     """
 
     source_id: str
@@ -45,6 +45,7 @@ class Cutover:
     hold: Literal["auto", "pause-write", "fence"]
     carry: bool
     count_loss: bool = False
+    write_both: bool = False
 
     @property
     def store(self) -> FileEndpointStore:
@@ -145,6 +146,8 @@ def switch(asked: Cutover, *, to: Side, tell: Tell) -> dict[str, Any]:
             )
     for sentence in report.not_possible:
         tell(sentence)
+    if asked.write_both and to == "source" and old is not None:
+        store.set_dual_write("write-both", entry_of(old, old_side))
     return {
         **_shown(entry_of(new, to)),
         "cutover": to_dict(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
 from redismove import stages
+from redismove.azure.caches import Caches
+from redismove.azure.session import Session
+from redismove.dual_write import DualWriteRedis
 from tests.support.move import Move, unchanged
 
 pytestmark = pytest.mark.engine
@@ -56,6 +60,34 @@ def test_copy_goes_back_with_what_the_target_took_and_forward_again(new_move: Ne
 
     move.go_to("verify", "cutover")
     assert _read(move, move.target_name, b"later") == b"on the source"
+
+
+@pytest.mark.timeout(420)
+def test_dual_write_knows_its_window_and_carries_what_applications_did_not(new_move: NewMove) -> None:
+    move = new_move(keys=200, method="dual-write")
+    move.go_to("adopt", "prepare", "replicate")
+    with move.azure(), closing(follow(move)) as client:
+        for number in range(50):
+            client.set(f"session:{number}", "live", ex=7 * 24 * 3600)
+        assert client.drain(30)
+    _write(move, move.source_name, b"of-an-old-client", "carried by verify")
+    data = move.signature(move.source_name)
+
+    verified = move.stack.stage("verify")
+
+    assert verified.ok, verified
+    assert "[RM-D02]" in move.stack.up("--policy-pack", "policies").output, "seven days are not over"
+    evidence = move.stack.outputs()["evidence"]
+    assert evidence["only_in_source"] == evidence["different"] == 0
+    move.go_to("cutover", "retire", "cleanup")
+    assert move.signature(move.target_name) == data
+
+
+def follow(move: Move) -> DualWriteRedis:
+    """An application's dual-write client (inside `move.azure()`)."""
+    caches = Caches(Session.from_environment())
+    file = move.stack.folder / ".redismove" / f"endpoint-{move.stack.name}.json"
+    return DualWriteRedis(file, lambda resource_id: (None, caches.access_keys(resource_id)[0]))
 
 
 @pytest.mark.timeout(420)
