@@ -170,8 +170,13 @@ RDB_SHARE_OF_MEMORY: Final = 0.47
 """An RDB file is about half the memory it came from (third party, one measurement)."""
 
 
-def _at(size_bytes: float, rates_bytes_per_s: tuple[float, float]) -> Minutes:
-    slow, fast = rates_bytes_per_s
+_LEAST_HEADWAY: Final = 0.1
+"""Writes faster than nine tenths of a rate are reckoned as that: a move that never catches up gives up, and says so."""
+
+
+def _at(size_bytes: float, rates_bytes_per_s: tuple[float, float], written_bytes_per_s: float = 0.0) -> Minutes:
+    """How long it takes to bring over *size_bytes* at a rate between two, while so much is written and comes along."""
+    slow, fast = (max(rate - written_bytes_per_s, rate * _LEAST_HEADWAY) for rate in rates_bytes_per_s)
     return Minutes(least=size_bytes / fast / 60, most=size_bytes / slow / 60)
 
 
@@ -182,7 +187,8 @@ class Estimate:
 
     `data_bytes` is what the source holds, `measured` whether that was read (else its size stands for it).
     `egress_usd` is None where the table has no price for the regions. `two_caches_hours` is how long both caches are
-    paid for, from the target's creation to the source's deletion, soak included.
+    paid for, from the target's creation to the source's deletion, soak included. `write_bytes_per_s` is what
+    applications write to the source, as far as it is known: it crosses regions too, and makes everything longer.
     """
 
     data_bytes: int
@@ -193,14 +199,17 @@ class Estimate:
     stages: dict[str, Minutes]
     soak_hours: float
     two_caches_hours: tuple[float, float]
+    write_bytes_per_s: float = 0.0
+
+    @property
+    def compare(self) -> Minutes:
+        """One comparison of all keys of both caches."""
+        return _at(self.data_bytes, _COPY_BYTES_PER_S, self.write_bytes_per_s)
 
     @property
     def minutes(self) -> Minutes:
         """All stages together, without the soak."""
-        total = NONE
-        for part in self.stages.values():
-            total += part
-        return total
+        return sum(self.stages.values(), start=NONE)
 
 
 def held_bytes(source: CacheFacts) -> tuple[int, bool]:
@@ -231,21 +240,12 @@ def estimate(
         window_hours: how long both caches are written by method `dual-write`, the longest expiry of a key.
     """
     data, measured = held_bytes(source)
-    spent = _durations(method, source, target, data)
+    spent = _durations(method, source, target, data, write_bytes_per_s)
     moving_s = sum(part.most for part in spent.values()) * 60
     crossing = _crossing_bytes(method, data, write_bytes_per_s, moving_s, window_hours * 3600)
     price = egress_price(source.location, target.location) if target is not None else None
     window = window_hours if method == stages.DUAL_WRITE else 0.0
-    total = Estimate(
-        data_bytes=data,
-        measured=measured,
-        crossing_bytes=int(crossing),
-        egress_usd=round(crossing / 1e9 * price.usd_per_gb, 2) if price else None,
-        egress_price=price,
-        stages=spent,
-        soak_hours=soak_hours,
-        two_caches_hours=(0.0, 0.0),
-    ).minutes
+    total = sum(spent.values(), start=NONE)
     return Estimate(
         data_bytes=data,
         measured=measured,
@@ -255,6 +255,7 @@ def estimate(
         stages=spent,
         soak_hours=soak_hours,
         two_caches_hours=(total.least / 60 + soak_hours + window, total.most / 60 + soak_hours + window),
+        write_bytes_per_s=write_bytes_per_s,
     )
 
 
@@ -270,11 +271,13 @@ def _crossing_bytes(method: str, data: int, write_bytes_per_s: float, moving_s: 
     }[method]
 
 
-def _durations(method: str, source: CacheFacts, target: CacheFacts | None, data: int) -> dict[str, Minutes]:
+def _durations(
+    method: str, source: CacheFacts, target: CacheFacts | None, data: int, written: float
+) -> dict[str, Minutes]:
     made = _CREATE.get(source.sku_name, _CREATE_MANAGED) if target is None else _creation(target)
-    read = _at(data, _COPY_BYTES_PER_S)
+    read = _at(data, _COPY_BYTES_PER_S, written)
     fill = {
-        stages.GEO_REPLICATION: _LINK + _at(data, _FULL_SYNC_BYTES_PER_S),
+        stages.GEO_REPLICATION: _LINK + _at(data, _FULL_SYNC_BYTES_PER_S, written),
         stages.NEW_CACHE: NONE,
         stages.RDB: _at(data, _EXPORT_BYTES_PER_S) + _at(data, _EXPORT_BYTES_PER_S) + _OVERHEAD,
         stages.DUAL_WRITE: NONE,

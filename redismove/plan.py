@@ -15,7 +15,7 @@ from typing import Any, Final
 from redismove import stages
 from redismove.estimate import PRICES_READ, Estimate, Minutes, estimate
 from redismove.facts import CacheFacts, EndpointFacts, Move, NotKnownYet
-from redismove.rules import RULES, Finding, Level, Outcome, evaluate
+from redismove.rules import RULES, Finding, Level, Outcome, evaluate, tiers
 from redismove.rules.subjects import name_of, there
 
 PREFERENCE: Final = (stages.GEO_REPLICATION, stages.COPY, stages.RDB, stages.DUAL_WRITE, stages.NEW_CACHE)
@@ -29,36 +29,78 @@ WHY_RECOMMENDED: Final[dict[str, str]] = {
     stages.NEW_CACHE: "nothing else is open: the target starts empty and applications fill it again",
 }
 
-NOTICED: Final[dict[str, tuple[str, ...]]] = {
+_NOTICED: Final[dict[str, str]] = {
     stages.GEO_REPLICATION: (
-        "nothing while the link is made and filled; the source takes reads and writes throughout",
-        "a hold of writes of some milliseconds at the cut-over, and one reconnect with the target's host name and keys",
+        "nothing while the link is made and filled: the source takes reads and writes throughout, and is not restarted"
     ),
-    stages.NEW_CACHE: (
-        "an empty cache after the cut-over: every read misses until applications have filled it",
-        "one reconnect with the target's host name and keys",
-    ),
-    stages.RDB: (
-        "more memory and processor used on the source while it exports",
-        "a hold of writes of some milliseconds at the cut-over, and one reconnect with the target's host name and keys",
-    ),
+    stages.NEW_CACHE: "an empty cache after the cut-over: every read misses until applications have filled it",
+    stages.RDB: "more memory and processor used on the source while it exports; it is not restarted",
     stages.DUAL_WRITE: (
-        "applications use this project's client, which writes to both caches: a write takes as long as the slower one",
-        "no hold; at the cut-over the client reads from the target without being started again",
+        "applications use this project's client, which writes to both caches; the old cache alone decides, the new one "
+        "is written in the background"
     ),
-    stages.COPY: (
-        "more load on the source while keys are read, within the limit that is set",
-        "a hold of writes of some milliseconds at the cut-over, and one reconnect with the target's host name and keys",
-    ),
+    stages.COPY: "more load on the source while keys are read, within the limit that is set; it is not restarted",
 }
+"""What applications notice before the cut-over, by method."""
 
-LOST: Final[dict[str, str]] = {
+_WRITE_PAUSE_SINCE: Final = (6, 2)
+"""The first version whose CLIENT PAUSE holds writes alone (redis.io, CLIENT PAUSE)."""
+
+_LOST: Final[dict[str, str]] = {
     stages.GEO_REPLICATION: "nothing: what was not replicated at unlink is carried over at the cut-over",
     stages.NEW_CACHE: "all data, by intent; it is to be accepted by name (redismove:acceptDataLoss)",
-    stages.RDB: "nothing; with redismove:catchUp false the writes made after the export began",
+    stages.RDB: "nothing: what is written after the export began is carried over at the cut-over",
     stages.DUAL_WRITE: "nothing: what was not written to both is carried over at the cut-over",
     stages.COPY: "nothing: what changes during the copy is carried over at the cut-over",
 }
+_LOST_WITHOUT_CATCH_UP: Final = (
+    "the writes made after the export began (redismove:catchUp is false); they are counted, and to be accepted by name "
+    "(redismove:acceptDataLoss)"
+)
+
+
+def notices(move: Move, method: str, *, compare: Minutes | None = None) -> tuple[str, ...]:
+    """
+    Return what applications notice of moving by *method*: before the cut-over, how long writes are held, and after it.
+
+    *compare* is how long one comparison of all keys takes: a source that does not tell its changes is held for it.
+    """
+    reconnect = (
+        "the client goes on at the target without being started again"
+        if method == stages.DUAL_WRITE
+        else "one reconnect, with the target's host name and keys; applications on this project's client see no error"
+    )
+    return (_NOTICED[method], _hold(move, method, compare), reconnect)
+
+
+def _hold(move: Move, method: str, compare: Minutes | None) -> str:
+    held = "a hold of writes at the cut-over: some milliseconds"
+    try:
+        if method != stages.NEW_CACHE and _tells_nothing(dataclasses.replace(move, method=method)):
+            about = "" if compare is None else f", about {compare.least * 60:.2g} to {compare.most * 60:.2g} s"
+            held = (
+                f"a hold of writes at the cut-over: as long as one comparison of all keys{about}, because the source "
+                "does not tell of its changes (RM-L23)"
+            )
+        version = tiers.version(move.source) if move.source is not None else None
+    except NotKnownYet:
+        return held
+    if version is not None and version < _WRITE_PAUSE_SINCE:
+        held += (
+            f"; Redis {version[0]}.{version[1]} cannot hold writes alone, so reads wait too, for as long as Azure "
+            "takes to change the source's access keys"
+        )
+    return held
+
+
+def _tells_nothing(move: Move) -> bool:
+    rule = next(rule for rule in RULES if rule.id == "RM-L23")
+    return rule.judge(move).outcome is Outcome.FAIL
+
+
+def lost(move: Move, method: str) -> str:
+    """Return what moving by *method* may lose."""
+    return _LOST_WITHOUT_CATCH_UP if method == stages.RDB and not move.consent.catch_up else _LOST[method]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +302,7 @@ def _option(
     move: Move, method: str, findings: list[Finding], best: str, *, write_bytes_per_s: float, window_hours: float
 ) -> Option:
     is_open = _is_open(findings)
+    costs = _estimate(move, method, write_bytes_per_s, window_hours) if is_open else None
     why = ""
     if method == best:
         empty = move.source is not None and move.source.keys == 0
@@ -272,9 +315,9 @@ def _option(
         reasons=_reasons(f for f in findings if _closes(f)),
         notes=_reasons(f for f in findings if not _closes(f)),
         not_known=tuple(f.rule.id for f in findings if f.outcome is Outcome.NOT_KNOWN),
-        estimate=_estimate(move, method, write_bytes_per_s, window_hours) if is_open else None,
-        notices=NOTICED[method],
-        lost=LOST[method],
+        estimate=costs,
+        notices=notices(move, method, compare=costs.compare if costs is not None else None),
+        lost=lost(move, method),
         way=stages.way(method),
     )
 
@@ -296,8 +339,6 @@ def _reasons(findings: Iterable[Finding]) -> tuple[Reason, ...]:
 
 
 def _candidate(source: CacheFacts, cache: CacheFacts, today: str) -> Candidate:
-    from redismove.rules import tiers
-
     move = Move(
         method=stages.GEO_REPLICATION,
         stage=stages.REPLICATE,
@@ -341,6 +382,7 @@ def _plain_estimate(value: Estimate) -> dict[str, Any]:
     return {
         "dataBytes": value.data_bytes,
         "dataMeasured": value.measured,
+        "writeBytesPerS": value.write_bytes_per_s,
         "crossingBytes": value.crossing_bytes,
         "egressUsd": value.egress_usd,
         "egressPrice": None

@@ -24,7 +24,7 @@ def plan(stack: StackOption = "", json: JsonOption = False) -> None:
     if json:
         typer.echo(as_json(found))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     for option in found["methods"]:
         _tell(console, option)
     _tell_caches(console, found["compatibleCaches"])
@@ -37,6 +37,8 @@ def _tell(console: Console, option: dict[str, Any]) -> None:
     )
     for reason in option["reasons"]:
         console.print(f"  closed by {_sentence(reason)}", markup=False)
+    if not option["open"] and option["notKnown"]:
+        console.print(f"  closed while these rules cannot be judged: {', '.join(option['notKnown'])}", markup=False)
     if option["open"]:
         for reason in option["notes"]:
             console.print(f"  note: {_sentence(reason)}", markup=False)
@@ -45,6 +47,7 @@ def _tell(console: Console, option: dict[str, Any]) -> None:
         for notice in option["notices"]:
             console.print(f"  applications notice: {notice}", markup=False)
         console.print(f"  may be lost: {option['lost']}", markup=False)
+    console.print()
 
 
 def _tell_caches(console: Console, caches: list[dict[str, Any]]) -> None:
@@ -70,9 +73,7 @@ def _read(move: Move) -> dict[str, Any]:
             planning.plan(dataclasses.replace(move, source=source), write_bytes_per_s=load.write_bytes_per_s)
         ),
         "source": {"id": source.id, **dataclasses.asdict(load)},
-        "compatibleCaches": [
-            dataclasses.asdict(candidate) for candidate in planning.compatible(source, others, today=move.today)
-        ],
+        "compatibleCaches": planning.to_json(planning.compatible(source, others, today=move.today)),
     }
 
 
@@ -85,12 +86,37 @@ def _sentence(reason: dict[str, Any]) -> str:
 def _costs(estimate: dict[str, Any] | None) -> list[str]:
     if not estimate:
         return []
-    lines = []
-    for name, value in estimate.items():
-        if isinstance(value, (int, float, str)) and value not in ("", None):
-            lines.append(
-                f"{name.replace('_', ' ')}: {value:,}" if isinstance(value, (int, float)) else f"{name}: {value}"
-            )
-        elif isinstance(value, list) and len(value) == 2:  # a span
-            lines.append(f"{name.replace('_', ' ')}: {value[0]:g} to {value[1]:g}")
-    return lines
+    held = "in use" if estimate["dataMeasured"] else "its whole memory: what it holds was not read"
+    stages = ", ".join(
+        f"{stage} {_span(minutes)}" for stage, minutes in estimate["minutesByStage"].items() if any(minutes)
+    )
+    return [
+        f"data: {_bytes(estimate['dataBytes'])} {held}; {_bytes(estimate['writeBytesPerS'])} written a second now",
+        f"egress: {_bytes(estimate['crossingBytes'])} cross regions; {_money(estimate)}",
+        f"two caches: {_span(estimate['twoCachesHours'])} hours, {estimate['soakHours']:g} of them soak",
+        f"time: {_span(estimate['minutes'])} minutes and the soak; {stages}",
+    ]
+
+
+def _money(estimate: dict[str, Any]) -> str:
+    price = estimate["egressPrice"]
+    if price is None:
+        return "the table has no price between these regions"
+    told = "" if price["confirmed"] else ", not confirmed"
+    return (
+        f"about {estimate['egressUsd']:.2f} USD at {price['usdPerGb']:g} USD/GB "
+        f"(read {price['read']}: {price['source']}{told})"
+    )
+
+
+def _span(pair: list[float]) -> str:
+    least, most = pair
+    return f"{least:g}" if least == most else f"{least:g} to {most:g}"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} GB" if count < 1000 else f"{count:,.0f} GB"

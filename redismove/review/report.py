@@ -11,7 +11,7 @@ from redismove import stages
 from redismove.dataplane.cutover_report import CutoverLimits
 from redismove.dataplane.follow import notifies_everything
 from redismove.facts import CutoverFacts, EvidenceFacts, Move
-from redismove.plan import NOTICED
+from redismove.plan import notices
 from redismove.review import changes, markdown
 from redismove.review.changes import Change, Changes, name_in
 from redismove.review.preview import Preview, Step
@@ -95,7 +95,7 @@ class Review:
         sections.append(("What `pulumi up` does", self._changes()))
         if self.cutover:
             steps = [f"{number}. {text(step)}" for number, step in enumerate(self.cutover, 1)]
-            noticed = [f"- {text(line)}" for line in NOTICED[self.move.method]]
+            noticed = [f"- {text(line)}" for line in notices(self.move, self.move.method)]
             sections.append(("The cut-over", [*steps, "", "What applications notice of this method:", *noticed]))
         sections.append(("Evidence", [f"- {text(line)}" for line in self._evidence()]))
         sections.append(("What can still be undone", self._undo()))

@@ -180,6 +180,39 @@ def test_every_option_says_what_is_noticed_and_lost() -> None:
         assert option.way == stages.way(option.method)
 
 
+def test_the_hold_is_told_as_it_will_be() -> None:
+    """By whether the source tells of its changes, and by its version."""
+    quiet = {"redis_configuration": {}, "used_memory_bytes": 10**9}
+
+    def hold(method: str = COPY, **changes: Any) -> str:
+        return next(line for line in by_method(move("adopt", **changes))[method].notices if "hold" in line)
+
+    assert "some milliseconds; Redis 6.0 cannot hold writes alone" in hold(source={"redis_version": "6.0"})
+    assert hold(source={"redis_version": "7.0"}) == "a hold of writes at the cut-over: some milliseconds"
+    assert "as long as one comparison of all keys, about 8.3 to 34 s" in hold(source=quiet)
+    assert "one comparison" not in hold(source=quiet, consent={"enable_notifications": True})
+    assert "one comparison" not in hold(NEW, source=quiet), "it carries nothing"
+
+
+def test_what_may_be_lost_follows_the_settings() -> None:
+    """Nothing, but for what is announced."""
+    assert {m for m, option in by_method(move("adopt")).items() if not option.lost.startswith("nothing")} == {NEW}
+    without = by_method(move("adopt", consent={"catch_up": False}))
+    assert without[RDB].lost.startswith("the writes made after the export began")
+    assert without[COPY].lost.startswith("nothing")
+
+
+def test_writes_make_a_move_longer() -> None:
+    """They come along; faster than nine tenths of the rate it is not reckoned."""
+    quiet, busy, mad = (
+        estimate(COPY, source(used_memory_bytes=10**9), target(), soak_hours=0, write_bytes_per_s=rate)
+        for rate in (0, 10e6, 1e12)
+    )
+
+    assert busy.stages["replicate"].most == pytest.approx(quiet.stages["replicate"].most * 29 / 19)
+    assert mad.stages["replicate"].most == pytest.approx(quiet.stages["replicate"].most * 10)
+
+
 def test_a_summary_does_not_change_with_what_is_read_anew() -> None:
     """Keys, clients, memory, the link, the state of the source, the target's making."""
     before = move("prepare")
@@ -345,7 +378,7 @@ def test_writes_cross_regions_while_both_caches_are_filled() -> None:
     busy = estimate(GEO, source(used_memory_bytes=10**9), target(exists=False), soak_hours=24, write_bytes_per_s=1000)
     window = estimate(DUAL, source(used_memory_bytes=0), target(), soak_hours=0, write_bytes_per_s=1000, window_hours=2)
 
-    assert busy.crossing_bytes == quiet.crossing_bytes + int(1000 * quiet.minutes.most * 60)
+    assert busy.crossing_bytes == quiet.crossing_bytes + int(1000 * busy.minutes.most * 60)
     assert window.crossing_bytes == 1000 * 2 * 3600
 
 
