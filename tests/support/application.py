@@ -22,8 +22,12 @@ class Application:
     process: subprocess.Popen[str]
 
     @classmethod
-    def start(cls, move: Move, *, rate: float = 200, mode: str = "ours") -> Application:
-        """Point the Endpoint at the source, as the owners of the application do, and start writing."""
+    def start(cls, move: Move, *, rate: float = 200, mode: str = "ours", starts_empty: bool = False) -> Application:
+        """
+        Point the Endpoint at the source, as the owners of the application do, and start writing.
+
+        *mode* is "plain", "ours" or "dual"; *starts_empty* says that a cache which it is sent to holds nothing.
+        """
         source = move.source
         assert source is not None
         file = move.stack.folder / ".redismove" / f"endpoint-{move.stack.name}.json"
@@ -33,6 +37,7 @@ class Application:
             [
                 *(sys.executable, str(REPOSITORY / "tools" / "workload.py"), "--endpoint", str(file)),
                 *("--rate", str(rate), "--mode", mode, "--connections", "8", "--databases", "0,3"),
+                *(("--starts-empty",) if starts_empty else ()),
             ],
             cwd=REPOSITORY,
             env=move.cloud.environment,
