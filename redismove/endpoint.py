@@ -214,6 +214,8 @@ class EndpointStore(ABC):
         clock: returns the time that is written as `updatedAt`.
     """
 
+    _prepared: Endpoint | None = None
+
     def __init__(self, *, clock: Callable[[], str] = _now) -> None:
         self._clock = clock
 
@@ -233,6 +235,10 @@ class EndpointStore(ABC):
         Raises:
             EndpointMoved: it is another; nothing was written.
         """
+
+    def stage(self, document: Endpoint) -> None:
+        """Do what can be done of a `replace` by *document* before it is to be seen; a store need do nothing."""
+        del document
 
     def stamp(self) -> object | None:
         """Return something cheap that differs after a replacement, or None where only reading can tell."""
@@ -287,6 +293,11 @@ class EndpointStore(ABC):
             return found
         return self._next(found, state="open", hold_ms=None)
 
+    def prepare_switch(self, entry: EndpointEntry) -> None:
+        """Make ready what `switch` will write if nobody replaces the document before; nothing is to be seen of it."""
+        self._prepared = self._switched(self.read(), entry)
+        self.stage(self._prepared)
+
     def switch(self, entry: EndpointEntry) -> Endpoint:
         """
         Point applications at *entry*, and note that the old cache is still to be fenced (`phase` "fencing").
@@ -297,8 +308,15 @@ class EndpointStore(ABC):
         found = self.read()
         if found.phase != "settled":
             raise EndpointError("the Endpoint is already switched and its fence is not finished: finish that first")
+        new, prepared = self._switched(found, entry), self._prepared
+        if prepared is not None and dataclasses.replace(prepared, updated_at=new.updated_at) == new:
+            new = prepared
+        self.replace(new, expected_generation=found.generation)
+        return new
+
+    def _switched(self, found: Endpoint, entry: EndpointEntry) -> Endpoint:
         # What was the second cache is the one in use now, and nobody may write to it out of the old one any more.
-        return self._next(
+        return self._following(
             found,
             entry=entry,
             previous=found.entry,
@@ -345,8 +363,11 @@ class EndpointStore(ABC):
             return found
         return self._next(found, dual_write=wanted)
 
+    def _following(self, found: Endpoint, **changes: Any) -> Endpoint:
+        return dataclasses.replace(found, generation=found.generation + 1, updated_at=self._clock(), **changes)
+
     def _next(self, found: Endpoint, **changes: Any) -> Endpoint:
-        new = dataclasses.replace(found, generation=found.generation + 1, updated_at=self._clock(), **changes)
+        new = self._following(found, **changes)
         self.replace(new, expected_generation=found.generation)
         return new
 
@@ -362,6 +383,7 @@ class FileEndpointStore(EndpointStore):
     def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], str] = _now) -> None:
         super().__init__(clock=clock)
         self.path = Path(path)
+        self._staged: tuple[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"FileEndpointStore({str(self.path)!r})"
@@ -384,21 +406,19 @@ class FileEndpointStore(EndpointStore):
 
     def replace(self, document: Endpoint, *, expected_generation: int | None) -> None:
         """Write a new file beside the old one, make it durable, and rename it over the old one."""
-        body = json.dumps(document.to_dict(), indent=2) + "\n"
+        body = _text(document)
+        staged, self._staged = self._staged, None
         try:
             with self._alone():
+                temporary = staged[1] if staged is not None and staged[0] == body else None
+                if staged is not None and temporary is None:
+                    _remove(staged[1])
                 self._expect(expected_generation)
-                handle, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+                temporary = temporary or self._write(body)
                 try:
-                    with os.fdopen(handle, "w", encoding="utf-8") as file:
-                        file.write(body)
-                        file.flush()
-                        os.fchmod(file.fileno(), 0o644)
-                        os.fsync(file.fileno())
                     os.replace(temporary, self.path)
                 except BaseException:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(temporary)
+                    _remove(temporary)
                     raise
                 # The rename itself must survive a power cut: writes are acknowledged by the new cache right after it.
                 folder = os.open(self.path.parent, os.O_RDONLY)
@@ -408,6 +428,28 @@ class FileEndpointStore(EndpointStore):
                     os.close(folder)
         except OSError as error:
             raise EndpointError(f"the Endpoint document {self.path} cannot be written: {error.strerror}") from None
+
+    def stage(self, document: Endpoint) -> None:
+        """Write the new file beside the old one and make it durable, which takes a disk some milliseconds."""
+        body = _text(document)
+        try:
+            self._staged = (body, self._write(body))
+        except OSError as error:
+            raise EndpointError(f"the Endpoint document {self.path} cannot be written: {error.strerror}") from None
+
+    def _write(self, body: str) -> str:
+        """Write a file beside the document, durably; return its path."""
+        handle, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(body)
+                file.flush()
+                os.fchmod(file.fileno(), 0o644)
+                os.fsync(file.fileno())
+        except BaseException:
+            _remove(temporary)
+            raise
+        return temporary
 
     def stamp(self) -> object | None:
         """Return inode, time and size of the file: one system call, about a microsecond."""
@@ -437,6 +479,15 @@ class FileEndpointStore(EndpointStore):
             yield
         finally:
             os.close(handle)
+
+
+def _text(document: Endpoint) -> str:
+    return json.dumps(document.to_dict(), indent=2) + "\n"
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 class EndpointWatcher:

@@ -84,6 +84,37 @@ def test_a_hold_can_be_taken_back(store: FileEndpointStore) -> None:
     assert store.open().generation == 3, "opening what is open writes nothing"
 
 
+def test_a_prepared_switch_is_not_seen_and_writes_nothing_more_when_it_is_made(
+    store: FileEndpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.hold(500)
+    before = store.path.read_bytes()
+    store.prepare_switch(TARGET)
+    assert store.path.read_bytes() == before
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_write", lambda _: pytest.fail("the file was to be there"))
+
+        assert store.switch(TARGET) == store.read()
+
+    assert (store.read().entry, store.read().phase) == (TARGET, "fencing")
+
+
+@pytest.mark.parametrize("replaced_by_ourselves", [True, False])
+def test_a_prepared_switch_that_is_out_of_date_is_not_made(
+    store: FileEndpointStore, replaced_by_ourselves: bool
+) -> None:
+    store.hold(500)
+    store.prepare_switch(TARGET)
+    (store if replaced_by_ourselves else FileEndpointStore(store.path)).open()
+    store.announce(TARGET)
+
+    switched = store.switch(TARGET)
+
+    assert switched == store.read()
+    assert switched.generation == 5
+    assert [path.name for path in store.path.parent.glob(".*") if not path.name.endswith(".lock")] == []
+
+
 def test_after_the_switch_there_is_only_forward(store: FileEndpointStore) -> None:
     store.switch(TARGET)
 
