@@ -7,6 +7,7 @@ names the one method to try, REDISMOVE_SEED repeats a run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -52,20 +53,17 @@ def _command(pid: int) -> str:
 
 
 def _kill(process: subprocess.Popen[str], whom: str) -> None:
-    """Kill the engine, the program, or everything that belongs to the update."""
+    """Kill the engine, the program, or everything that belongs to the update; what has ended by then is left alone."""
     family = _children(process.pid)
     if whom == "engine":
-        os.kill(process.pid, signal.SIGKILL)
+        doomed = [process.pid]
     elif whom == "program":
-        for pid in family:
-            if "pulumi-language-python-exec" in _command(pid):
-                os.kill(pid, signal.SIGKILL)
+        doomed = [pid for pid in family if "pulumi-language-python-exec" in _command(pid)]
     else:
-        for pid in [process.pid, *family]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        doomed = [process.pid, *family]
+    for pid in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.communicate(timeout=120)
 
 
