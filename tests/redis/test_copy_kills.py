@@ -129,7 +129,7 @@ def once_copied(keys: int, then: Callable[[], None]) -> tuple[Callable[[CopyProg
     return watch, over
 
 
-@pytest.mark.parametrize("engine", ["native", "python"])
+@pytest.mark.parametrize("engine", ["native", pytest.param("python", marks=pytest.mark.slow)])
 def test_three_shards_to_five_with_a_failover_on_each_side(engine: Engine) -> None:
     with clusters() as (three, five, source, target):
 

@@ -81,6 +81,7 @@ def test_a_worker_process_that_is_killed_loses_no_key(tmp_path: Path) -> None:
         assert_all_there(source, five)
 
 
+@pytest.mark.slow
 def test_a_scheduler_elsewhere_and_a_worker_that_dies(tmp_path: Path) -> None:
     port = free_port()
     where = f"tcp://127.0.0.1:{port}"
@@ -120,6 +121,7 @@ def test_a_scheduler_elsewhere_and_a_worker_that_dies(tmp_path: Path) -> None:
         assert_all_there(source, two)
 
 
+@pytest.mark.slow
 def test_a_follow_shares_its_bulk_copy_among_processes(tmp_path: Path) -> None:
     options = ["--notify-keyspace-events", "KA"]
     with (
