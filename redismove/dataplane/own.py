@@ -80,7 +80,9 @@ class OwnSource:
         found = []
         for node in self.server.nodes:
             connection = self._controls.get((node.host, node.port))
-            if connection is None or connection.closed_because is not None or connection.login_is_over:
+            if connection is not None and connection.login_is_over:
+                connection.close()
+            if connection is None or connection.closed_because is not None:
                 connection = self._controls[node.host, node.port] = self.server.new_connection(node)
             found.append(connection)
         return found

@@ -107,7 +107,7 @@ class Followed(RuleBasedStateMachine):
             self.source.address,
             self.target.address,
             checkpoint=Path(self.folder.name) / "checkpoint",
-            limits={"keys_per_s": 3000},
+            limits=self.rng.choice([{"keys_per_s": 3000}, {}]),  # the compiled loop compares where there is no bound
         )
 
     def run(self, database: int, commands: list[Command]) -> None:
@@ -127,6 +127,15 @@ class Followed(RuleBasedStateMachine):
     @rule(database=DATABASES, commands=st.lists(stream_commands(), min_size=1, max_size=8))
     def use_streams(self, database: int, commands: list[Command]) -> None:
         self.run(database, commands)
+
+    @rule(database=DATABASES, key=STREAMS, group=GROUP, consumer=CONSUMER, acknowledge=st.booleans())
+    def read_from_a_group(self, database: int, key: bytes, group: bytes, consumer: bytes, acknowledge: bool) -> None:
+        """Nothing of it is notified once the stream and its group are carried."""
+        self.run(database, [("XADD", key, "*", "f", "v"), ("XGROUP", "CREATE", key, group, "0")])
+        self.running.wait_until_caught_up(deadline_s=60)
+        self.run(database, [("XREADGROUP", "GROUP", group, consumer, "COUNT", 1, "STREAMS", key, ">")])
+        if acknowledge:
+            self.run(database, [("XACK?", key, group, consumer)])
 
     @rule(database=DATABASES, first=st.integers(0, 700))
     def write_many(self, database: int, first: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from redismove.dataplane import mirror
 from redismove.dataplane.connect import Server
 from redismove.dataplane.copy import CopyStopped, Engine, copy
 from redismove.dataplane.errors import AuthenticationFailed, ConnectionLost
@@ -78,8 +79,9 @@ def test_without_knowing_the_end_it_is_cut_off(tmp_path: Path) -> None:
         assert source.cut + target.cut > 0
 
 
-def test_a_follow_outlives_its_tokens_without_a_gap() -> None:
-    with caches(lives_s=2.0) as (one, source, two, target):
+def test_a_follow_outlives_its_tokens_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "LOOK_EVERY_S", 0.05)  # it looks often enough for tokens that live an hour
+    with caches(lives_s=2.5) as (one, source, two, target):
         fill_with(one, 500)
         over, stop = threading.Event(), StopRequest()
 

@@ -73,8 +73,10 @@ class TokenGate:
                 client, _ = self._listener.accept()
                 threading.Thread(target=self._relay, args=(client,), daemon=True).start()
 
-    def close(self) -> None:
+    def stop(self) -> None:
         self._over.set()
+
+    def close(self) -> None:
         self._listener.close()
 
     def _relay(self, client: socket.socket) -> None:
@@ -111,5 +113,6 @@ def token_gate(server: RedisProcess, *, lives_s: float) -> Iterator[TokenGate]:
     try:
         yield gate
     finally:
-        gate.close()
+        gate.stop()
         thread.join()
+        gate.close()
