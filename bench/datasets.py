@@ -9,9 +9,9 @@ from redismove.dataplane.connect import Argument, Command, Connection
 
 SIZES = {"a": 1_000_000, "b": 100_000, "c": 2_000}
 WORDS = {
-    "a": "strings of 100 random bytes, 10 % with an expiry",
-    "b": "hash, list, set, sorted set, stream of 20 to 200 members",
-    "c": "strings of 1 MiB and hashes of 5000 fields, half and half",
+    "a": "strings of 100 random bytes, every 10th with an expiry",
+    "b": "hash, list, set, sorted set, stream of 20 to 200 members, every 11th with an expiry",
+    "c": "strings of 1 MiB and hashes of 5000 fields, half and half, every 11th with an expiry",
 }
 
 
@@ -37,22 +37,27 @@ def commands(name: str, keys: int) -> Iterator[Command]:
                 for field in range(5000):
                     fields += [f"field:{field}", rng.randbytes(10).hex()]
                 yield ("HSET", f"big:{number}", *fields)
+            if number % 11 == 0:
+                yield ("PEXPIRE", f"big:{number}", 100_000_000 + number)
 
 
 def _mixed(number: int, rng: random.Random) -> Iterator[Command]:
     members = rng.randrange(20, 201)
     kind = number % 5
+    name = f"{('hash', 'list', 'set', 'zset', 'stream')[kind]}:{number}"
     if kind == 0:
-        yield ("HSET", f"hash:{number}", *_flat((f"field:{i}", rng.randbytes(8).hex()) for i in range(members)))
+        yield ("HSET", name, *_flat((f"field:{i}", rng.randbytes(8).hex()) for i in range(members)))
     elif kind == 1:
-        yield ("RPUSH", f"list:{number}", *(rng.randbytes(8).hex() for _ in range(members)))
+        yield ("RPUSH", name, *(rng.randbytes(8).hex() for _ in range(members)))
     elif kind == 2:
-        yield ("SADD", f"set:{number}", *(rng.randbytes(8).hex() for _ in range(members)))
+        yield ("SADD", name, *(rng.randbytes(8).hex() for _ in range(members)))
     elif kind == 3:
-        yield ("ZADD", f"zset:{number}", *_flat((rng.random() * 1e6, rng.randbytes(8).hex()) for _ in range(members)))
+        yield ("ZADD", name, *_flat((rng.random() * 1e6, rng.randbytes(8).hex()) for _ in range(members)))
     else:
         for i in range(1, members + 1):
-            yield ("XADD", f"stream:{number}", f"{i}-0", "sensor", rng.randrange(1000), "value", rng.random())
+            yield ("XADD", name, f"{i}-0", "sensor", rng.randrange(1000), "value", rng.random())
+    if number % 11 == 0:
+        yield ("PEXPIRE", name, 100_000_000 + number)
 
 
 def _flat(pairs: Iterator[tuple[Argument, Argument]]) -> list[Argument]:

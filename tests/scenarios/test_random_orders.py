@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 
 from redismove import stages
-from redismove.azure.session import Session
 from redismove.facts import CacheFacts, LinkFacts
 from tests.support.local_cloud import REPOSITORY
 from tests.support.move import GROUP, Move
@@ -166,11 +165,7 @@ class Sequence:
     def _scale(self) -> None:
         source, target, link = self._live()
         if source is not None and target is not None and not link.exists:
-            sku = {"name": "Premium", "family": "P", "capacity": 3 - target.sku_capacity}
-            with self.move.azure():
-                Session.from_environment().redis.redis.begin_update(
-                    GROUP, self.move.target_name, {"properties": {"sku": sku}}
-                ).result(60)
+            self.move.scale_by_hand(self.move.target_name, 3 - target.sku_capacity if target.sku_capacity < 3 else 1)
 
     def _new_keys(self) -> None:
         with self.move.azure() as caches:
@@ -182,8 +177,7 @@ class Sequence:
         _, target, link = self._live()
         if target is None or link.exists or self._endpoint().get("role") == "target" or self._fencing():
             return
-        with self.move.azure():
-            Session.from_environment().redis.redis.begin_delete(GROUP, self.move.target_name).result(60)
+        self.move.delete_by_hand(self.move.target_name)
 
     def _write_to_target(self) -> None:
         _, target, link = self._live()

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from azure.mgmt.redis import models
+
 from redismove.azure.caches import Caches
 from redismove.azure.session import Session
 from redismove.dataplane.connect import Server
@@ -163,6 +165,18 @@ class Move:
         with self.azure():
             client = Session.from_environment().redis
             client.linked_server.begin_delete(GROUP, self.source_name, self.target_name).result(60)
+
+    def scale_by_hand(self, name: str, capacity: int) -> None:
+        """Give a cache another size, P1 to P5, as somebody would in the portal."""
+        sku = models.Sku(name="Premium", family="P", capacity=capacity)
+        with self.azure():
+            client = Session.from_environment().redis
+            client.redis.begin_update(GROUP, name, models.RedisUpdateParameters(sku=sku)).result(60)
+
+    def delete_by_hand(self, name: str) -> None:
+        """Delete a cache as somebody would in the portal."""
+        with self.azure():
+            Session.from_environment().redis.redis.begin_delete(GROUP, name).result(60)
 
     def arm_get(self, name: str) -> dict[str, Any]:
         """Return a cache as ARM shows it."""
