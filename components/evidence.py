@@ -104,6 +104,8 @@ def describe(found: EvidenceFacts) -> str:
             f"{found.only_in_source} only in the source, {found.only_in_target} only in the target, "
             f"{found.different} not equal: " + "; ".join(found.first_differences[:5])
         )
+    if found.population is not None:
+        parts.append("before anything was carried " + found.population.words)
     if found.settings_differ:
         parts.append("settings that differ: " + ", ".join(found.settings_differ))
     if found.differences:

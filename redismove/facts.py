@@ -173,12 +173,38 @@ class CacheFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PopulationFacts:
+    """
+    How much of the source's live keys the target had before anything was carried over (method `dual-write`).
+
+    `share` is 0 to 1, of `keys` that were compared; where they were drawn at random from more, `sampled`. Missing or
+    different keys lack; `lacking_without_expiry` of them never expire, and only the cut-over brings those.
+    `enough_at_s` is the Unix time at which the target will have `required_share` at the latest, -1 where waiting alone
+    will not do. `words` says it in a sentence.
+    """
+
+    measured_at_s: float
+    keys: int
+    share: float
+    required_share: float
+    enough_at_s: float
+    missing: int = 0
+    different: int = 0
+    lacking_without_expiry: int = 0
+    longest_expiry_s: float = 0.0
+    longest_lacking_expiry_s: float = 0.0
+    sampled: bool = False
+    words: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvidenceFacts:
     """
     What a verification found, as the stack recorded it.
 
     `made_at_s` is Unix time. `keys_compared` counts keys of both sides once. `lag_bytes` is -1 where the service
     shows no replication offsets. `settings_differ` names settings of the target that are not the source's.
+    `population` is there for method `dual-write`.
     """
 
     source_id: str
@@ -195,6 +221,7 @@ class EvidenceFacts:
     settings_differ: tuple[str, ...] = ()
     first_differences: tuple[str, ...] = ()
     signature: str = ""
+    population: PopulationFacts | None = None
 
     @property
     def differences(self) -> int:

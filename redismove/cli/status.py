@@ -23,10 +23,14 @@ def status(stack: StackOption = "", json: JsonOption = False) -> None:
     table = Table(show_header=False)
     for name in ("stage", "method", "source", "target", "link", "endpoint", "evidence", "cutover"):
         table.add_row(name, _brief(outputs.get(name)))
+    populated = (outputs.get("evidence") or {}).get("population")
+    if populated:
+        table.add_row("populated", populated["words"])
     Console().print(table)
 
 
 def _brief(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {item}" for key, item in value.items() if item not in (None, "", [], {}))
+        shown = {key: item for key, item in value.items() if item not in (None, "", [], {}) and key != "population"}
+        return ", ".join(f"{key} {item}" for key, item in shown.items())
     return "-" if value is None else str(value)

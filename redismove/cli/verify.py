@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -14,12 +18,15 @@ import typer
 from redismove.cli.entra import EntraChoice, with_token
 from redismove.cli.progress import ProgressLine
 from redismove.dataplane.connect import Server, ServerAddress
+from redismove.dataplane.population import Population, population
 from redismove.dataplane.verify import Progress, VerifyReport
 from redismove.dataplane.verify import verify as run_verify
 from redismove.dataplane.verify.report import printable
 from redismove.errors import RedismoveError
 
 EQUAL, DIFFERENT, FAILED = 0, 1, 2
+SAMPLE_KEYS = 100_000
+"""How many keys tell how much of the source the target has."""
 SOURCE_PASSWORD = "REDISMOVE_SOURCE_PASSWORD"  # noqa: S105 - the name of a variable
 TARGET_PASSWORD = "REDISMOVE_TARGET_PASSWORD"  # noqa: S105 - the name of a variable
 
@@ -49,7 +56,7 @@ def fail(error: RedismoveError, *, as_json: bool) -> typer.Exit:
 
 def verify(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE_URL", help="redis://[user][:password@]host[:port], rediss:// with TLS.")
+        str, typer.Argument(metavar="SOURCE_URL", help=r"redis://\[user][:password@]host[:port], rediss:// with TLS.")
     ],
     target: Annotated[str, typer.Argument(metavar="TARGET_URL", help="The other side.")],
     depth: Annotated[
@@ -64,6 +71,15 @@ def verify(
     entra: Annotated[
         EntraChoice | None, typer.Option(help="Log in with the Entra token of this environment (azure-identity).")
     ] = None,
+    populated: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="While applications write to both: also measure how much of the source's live keys the target has, "
+            "and when it will have this share of them.",
+        ),
+    ] = None,
 ) -> None:
     """
     Compare two Redis servers in both directions, and change neither.
@@ -71,8 +87,10 @@ def verify(
     Exit status 0: equal, 1: different, 2: it could not be found out. Passwords may be given as
     REDISMOVE_SOURCE_PASSWORD and REDISMOVE_TARGET_PASSWORD.
     """
+    share: Population | None = None
     try:
         with (
+            _ended_in_good_order(),
             ProgressLine("verify", as_json=as_json) as line,
             Server.open(
                 with_token(address(source, SOURCE_PASSWORD, ca_file), entra, EntraChoice.source)
@@ -91,6 +109,8 @@ def verify(
                     {"keys_per_s": round(rate), "different": progress.different, "round": progress.round},
                 )
 
+            if populated is not None:
+                share = population(source_server, target_server, sample_keys=SAMPLE_KEYS)
             report = run_verify(
                 source_server,
                 target_server,
@@ -107,20 +127,41 @@ def verify(
         hint = f"; run the same command again to go on from {checkpoint}" if checkpoint else ""
         sys.stderr.write(f"Stopped before the end{hint}.\n")
         raise typer.Exit(FAILED) from None
-    _print(report, as_json=as_json)
+    _print(report, share, 1.0 if populated is None else populated, as_json=as_json)
     if not report.complete:
         raise typer.Exit(FAILED)
     raise typer.Exit(EQUAL if report.equal else DIFFERENT)
 
 
-def _print(report: VerifyReport, *, as_json: bool) -> None:
+@contextmanager
+def _ended_in_good_order() -> Iterator[None]:
+    """SIGTERM ends it as Ctrl-C does, so that the checkpoint is written."""
+
+    def ended(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, ended)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _print(report: VerifyReport, share: Population | None, required_share: float, *, as_json: bool) -> None:
+    words = None if share is None else share.summary(required_share)
     if as_json:
-        sys.stdout.write(json.dumps(report.to_json()) + "\n")
+        found = report.to_json()
+        if share is not None:
+            found["population"] = {**share.to_json(required_share), "words": words}
+        sys.stdout.write(json.dumps(found) + "\n")
         return
     lines = [report.summary()]
+    if words:
+        lines.append(words)
     lines += [f"  db {item.database} {printable(item.key)}: {item.reason}" for item in report.first_differences]
     if report.different > len(report.first_differences):
         lines.append(f"  ... and {report.different - len(report.first_differences)} more")
     lines += [f"note: {note}" for note in report.notes]
-    lines.append(f"signature {report.signature}")
+    if report.signature:
+        lines.append(f"signature {report.signature}")
     sys.stdout.write("\n".join(lines) + "\n")

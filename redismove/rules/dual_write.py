@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from redismove import stages
-from redismove.facts import Move
+from redismove.facts import EvidenceFacts, Move
 from redismove.rules import pages
 from redismove.rules.model import Broken, Level, Rule
 from redismove.rules.subjects import endpoint_on_target, hours, known, same_id
@@ -35,7 +35,19 @@ def _opened(move: Move) -> Broken | None:
     )
 
 
+def _measured_enough(move: Move) -> bool:
+    """The evidence of this window measured that the target lacks no live key by now, however long the expiries were."""
+    evidence = move.evidence
+    if not isinstance(evidence, EvidenceFacts) or evidence.method != move.method or evidence.population is None:
+        return False
+    population = evidence.population
+    begun_at_s = known(move.carried).started_at_s
+    return population.measured_at_s >= begun_at_s and 0 <= population.enough_at_s <= move.now_s
+
+
 def _long_enough(move: Move) -> Broken | None:
+    if _measured_enough(move):
+        return None
     record = known(move.carried)
     missing_s = record.started_at_s + record.longest_expiry_s - move.now_s
     if missing_s <= 0:

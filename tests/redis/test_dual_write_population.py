@@ -8,6 +8,7 @@ import pytest
 
 from redismove.dataplane.connect import Server
 from redismove.dataplane.population import population
+from redismove.steps.evidence import measured
 from tests.support.redis_servers import redis_cluster
 
 pytestmark = pytest.mark.redis
@@ -88,3 +89,25 @@ def test_a_cluster_is_counted_whole(target: Server) -> None:
     assert (found.keys, found.missing, found.without_expiry) == (60, 30, 0)
     assert drawn.sampled
     assert 20 <= drawn.keys <= 32
+
+
+def test_the_evidence_measures_the_day_on_which_it_is_enough(source: Server, target: Server) -> None:
+    week_s = 7 * 86400
+    for server in (source, target):
+        fill(server, ("SET", "settings", 1))
+    fill(source, ("SET", "session", 1, "EX", week_s), ("SET", "short", 1, "EX", 60))
+    before = measured(source, target, depth="keys")
+
+    assert (before.keys, before.missing, before.share) == (3, 2, 1 / 3)
+    assert week_s <= before.enough_at_s - before.measured_at_s <= week_s + 60
+    assert "it will be 100.00% by" in before.words
+    fill(source, ("SET", "never", 1))
+    assert measured(source, target, depth="full").enough_at_s == -1
+    fill(target, ("SET", "never", 1), ("DEL", "short"), ("SET", "session", 1, "EX", week_s))
+    fill(source, ("SET", "session", 1, "EX", week_s), ("DEL", "short"))
+    at_ms = source.now_ms() + 1000 * week_s
+    for server in (source, target):
+        fill(server, ("PEXPIREAT", "session", at_ms))
+    after = measured(source, target, depth="full")
+    assert (after.share, after.enough_at_s) == (1.0, after.measured_at_s)
+    assert "that is enough" in after.words

@@ -19,6 +19,7 @@ from redismove.facts import (
     EndpointFacts,
     FirewallRule,
     Move,
+    PopulationFacts,
     ScheduleEntry,
 )
 from redismove.rules import Outcome
@@ -996,6 +997,16 @@ def _storage(**changes: Any) -> Move:
     return move("replicate", RDB, source_storage=changes)
 
 
+def _populated(**changes: Any) -> Move:
+    """A window of five hours, shorter than the longest expiry, and what its evidence measured."""
+    measured = PopulationFacts(
+        **{"measured_at_s": NOW_S - HOUR_S, "keys": 100, "share": 1.0, "required_share": 1.0}
+        | {"enough_at_s": NOW_S - HOUR_S}
+        | changes
+    )
+    return move("cutover", DUAL, carried={"longest_expiry_s": 7 * 24 * HOUR_S}, evidence={"population": measured})
+
+
 OTHER_METHODS: dict[str, list[Case]] = {
     "RM-R01": [
         passes("Premium", move("prepare", RDB)),
@@ -1260,6 +1271,13 @@ OTHER_METHODS: dict[str, list[Case]] = {
         passes("long enough", move("verify", DUAL, carried={"longest_expiry_s": 5 * HOUR_S})),
         fails("too short", move("verify", DUAL, carried={"longest_expiry_s": 5 * HOUR_S + 1})),
         fails("a week", move("cutover", DUAL, carried={"longest_expiry_s": 7 * 24 * HOUR_S})),
+        passes("a week, and measured that it is all there", _populated(enough_at_s=NOW_S)),
+        passes("a week, measured when the window opened", _populated(measured_at_s=NOW_S - 5 * HOUR_S)),
+        fails("a week, and measured that it takes longer", _populated(enough_at_s=NOW_S + 1)),
+        fails("a week, and measured that waiting will not do", _populated(enough_at_s=-1.0)),
+        fails("a week, measured in a window before this one", _populated(measured_at_s=NOW_S - 5 * HOUR_S - 1)),
+        fails("a week, measured for another method", change(_populated(), evidence={"method": COPY})),
+        fails("a week, evidence without a measurement", change(_populated(), evidence={"population": None})),
         silent("not open", move("verify", DUAL, carried=None)),
         silent(
             "applications on the target",

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from components.evidence import describe
+from redismove import stages
+from redismove.cli.stack import StackView
+from redismove.cli.status import status
 from redismove.dataplane.population import BUCKET_S, Population, enough_at_s
+from redismove.facts import EvidenceFacts, PopulationFacts, from_dict, to_dict
 
 NOW_S = 1_800_000_000.0
 WEEK_MINUTES = 7 * 24 * 60
@@ -108,3 +117,57 @@ def test_it_is_told_in_a_sentence() -> None:
     assert lacking.summary(0.99).endswith("it will be 99.00% by 2027-01-15 09:00 UTC at the latest")
     assert lacking.to_json(0.99)["enoughAt"] == NOW_S + 3600
     assert "drawn from 100, give or take 3.0%" in found(sampled=True).summary()
+
+
+def evidence() -> EvidenceFacts:
+    """Of a dual-write move whose target lacked a tenth before the rest was carried."""
+    lacking = found(equal=90, missing=10, lacking_by_minute={WEEK_MINUTES: 10}, longest_lacking_expiry_s=604_800.0)
+    populated = PopulationFacts(
+        measured_at_s=NOW_S,
+        keys=100,
+        share=lacking.share,
+        required_share=1.0,
+        enough_at_s=lacking.enough_at_s() or -1.0,
+        missing=10,
+        longest_lacking_expiry_s=604_800.0,
+        words=lacking.summary(),
+    )
+    return EvidenceFacts(
+        source_id="/s",
+        target_id="/t",
+        method=stages.DUAL_WRITE,
+        made_at_s=NOW_S,
+        depth="full",
+        keys_compared=100,
+        population=populated,
+    )
+
+
+def test_the_evidence_says_how_much_there_was_and_when_it_is_enough() -> None:
+    sentence = describe(evidence())
+    assert "90.00% of 100 live keys are on the target as on the source" in sentence
+    assert "it will be 100.00% by 2027-01-22 08:01 UTC at the latest" in sentence
+    assert "live keys" not in describe(from_dict(EvidenceFacts, {**to_dict(evidence()), "population": None}))
+
+
+def test_the_evidence_goes_through_the_state_unchanged() -> None:
+    assert from_dict(EvidenceFacts, to_dict(evidence())) == evidence()
+    before = {name: value for name, value in to_dict(evidence()).items() if name != "population"}
+    assert from_dict(EvidenceFacts, before).population is None, "recorded by an earlier version"
+
+
+def test_the_status_shows_it_in_words_and_as_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs: dict[str, Any] = {"stage": "verify", "method": stages.DUAL_WRITE, "evidence": to_dict(evidence())}
+
+    class Recorded:
+        def outputs(self) -> dict[str, Any]:
+            return outputs
+
+    monkeypatch.setattr(StackView, "open", lambda *_: Recorded())
+    app = typer.Typer()
+    app.command()(status)
+    words = CliRunner().invoke(app, [], env={"COLUMNS": "300"}).stdout
+    assert "90.00% of 100 live keys" in words
+    assert "2027-01-22" in words
+    assert "enough_at_s" not in words
+    assert '"enough_at_s": 1800604860.0' in CliRunner().invoke(app, ["--json"]).stdout
