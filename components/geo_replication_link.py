@@ -9,6 +9,7 @@ import pulumi
 from pulumi.dynamic import Resource
 from pulumi_azure_native import redis
 
+from components.cache_arguments import within
 from components.dynamic import Provider, told
 from redismove.facts import CacheFacts, LinkFacts
 from redismove.steps.link import wait_until_linked
@@ -84,7 +85,7 @@ class GeoReplicationLink(pulumi.ComponentResource):
                 # Every property of a link is fixed when it is made; Azure answers ids and regions in other case.
                 ignore_changes=["linkedRedisCacheId", "linkedRedisCacheLocation"],
                 hooks=hooks,
-                custom_timeouts=pulumi.CustomTimeouts(create="2h", delete="2h"),
+                custom_timeouts=within(settle_s),
             ),
         )
         self.ready = LinkReady(

@@ -53,23 +53,31 @@ def _zones(move: Move) -> Broken | None:
 
 
 def _backup(move: Move) -> Broken | None:
+    asked = move.consent.persistence
     for called, cache in _premium_targets(move):
         if cache.rdb_backup_enabled or cache.aof_backup_enabled:
             continue
+        if asked and stages.declaration(move.method, move.stage).target_protected:
+            return None  # this update switches it on
         if suspended(move):
             return Broken(
                 thing=target_called(move),
                 found="no persistence",
                 allowed=f"none until stage {stages.CUTOVER}: a link needs it so, the standing rule is suspended",
-                cure="nothing to do now; switch persistence on again at stage cutover, once the link is gone",
+                cure=(
+                    f"nothing to do now; {asked.upper()} is switched on at stage cutover, once the link is gone"
+                    if asked
+                    else "nothing to do now; name what stage cutover is to switch on, once the link is gone, in "
+                    "redismove:persistence"
+                ),
             )
         return Broken(
             thing=called,
             found="no persistence (neither RDB nor AOF)",
             allowed="backups, where a standing rule asks for them",
             cure=(
-                "switch it on for the target in Azure with a storage account of its region; the source's connection "
-                "string cannot be read"
+                "name it in redismove:persistence, with a storage account of the target's region (the source's "
+                "connection string cannot be read): it is switched on at stage cutover"
             ),
         )
     return None
