@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import select
 import socket
 import ssl
@@ -186,6 +187,30 @@ def _name(command: Command) -> str:
     return (head.decode("ascii", "replace") if isinstance(head, bytes) else str(head)).upper()
 
 
+_tls_contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
+
+
+def _tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """
+    One context for all connections that trust the same authorities: to read those takes longer than to connect.
+
+    It is made anew when a file of authorities was replaced, or the environment names another one.
+    """
+    named = [ca_file, *(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))]
+    stamps: list[object] = []
+    for path in named:
+        try:
+            found = os.stat(path) if path else None
+        except OSError:
+            found = None
+        stamps.append(found and (found.st_ino, found.st_mtime_ns, found.st_size))
+    key = (*named, *stamps)
+    context = _tls_contexts.get(key)
+    if context is None:
+        context = _tls_contexts[key] = ssl.create_default_context(cafile=ca_file)
+    return context
+
+
 class Connection:
     """
     One connection to one Redis server: RESP2, TLS when the address says so, logged in.
@@ -267,10 +292,9 @@ class Connection:
         return raw
 
     def _wrap(self, raw: socket.socket) -> ssl.SSLSocket:
-        context = ssl.create_default_context(cafile=self.address.ca_file)
         try:
             # Nodes of a cluster are announced as IP addresses; the certificate carries the cache's own name.
-            return context.wrap_socket(raw, server_hostname=self.address.host)
+            return _tls_context(self.address.ca_file).wrap_socket(raw, server_hostname=self.address.host)
         except ssl.SSLCertVerificationError as error:
             raw.close()
             raise CertificateRejected(
@@ -658,6 +682,7 @@ class Server:
         self.flavour: Literal["redis", "valkey"] = "redis"
         self._connections: dict[tuple[str, int], Connection] = {}
         self._slot_nodes: list[Node | None] = []
+        self._databases_there: set[int] = set()
         self.round_trip_s: float | None = None
         """What `clock` measured last."""
 
@@ -825,10 +850,13 @@ class Server:
         """SELECT works (clusters and Azure Managed Redis have database 0 alone)."""
         if database == 0 or self.clustered:
             return database == 0
+        if database in self._databases_there:
+            return True
         connection = self.connection()
         if isinstance(connection.pipeline([("SELECT", database)])[0], ReplyError):
             return False
         connection.database = database
+        self._databases_there.add(database)
         return True
 
     @property
