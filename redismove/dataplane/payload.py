@@ -351,25 +351,24 @@ def lzf_decompress(data: bytes, size: int) -> bytes:
     position, end = 0, len(data)
     while position < end:
         control = data[position]
-        position += 1
         if control < 32:
-            out += data[position : position + control + 1]
-            position += control + 1
+            out += data[position + 1 : position + control + 2]
+            position += control + 2
             continue
         length = control >> 5
         if length == 7:
-            length += data[position]
             position += 1
-        start = len(out) - ((control & 31) << 8) - data[position] - 1
-        position += 1
+            length += data[position]
         length += 2
+        distance = ((control & 31) << 8) + data[position + 1] + 1
+        position += 2
+        start = len(out) - distance
         if start < 0:
             raise ValueError("LZF points before its start")
-        if start + length <= len(out):
+        if length <= distance:
             out += out[start : start + length]
-        else:
-            for offset in range(start, start + length):
-                out.append(out[offset])
+        else:  # it goes on with what it writes itself
+            out += (out[start:] * (length // distance + 1))[:length]
     if len(out) != size:
         raise ValueError("LZF has another length than announced")
     return bytes(out)
@@ -486,7 +485,8 @@ def _mix(a: int, b: int, part: bytes) -> tuple[int, int]:
     """
     Take one part into two 64-bit lanes by multiplying and folding; long parts by their BLAKE2b.
 
-    Not for secrets: for differences that nobody makes on purpose. `pump.c` has the same, and tests compare the two.
+    Not for secrets: for differences that nobody makes on purpose. `verify/compare.c` has the same, and tests compare
+    the two.
     """
     length = len(part)
     data = part if length <= _LONG_BYTES else _blake(part)
