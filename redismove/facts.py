@@ -324,6 +324,7 @@ class Consent:
     What the configuration accepts by name; an empty string accepts nothing.
 
     `catch_up` False: writes made after an RDB export began are not carried over at the cut-over (method `rdb` alone).
+    `persistence`: what is switched on on the target at `cutover` ("rdb", "aof").
     `managed_identity`: caches reach storage accounts by their own identity and not by SAS (method `rdb` alone).
     """
 
@@ -334,6 +335,7 @@ class Consent:
     allow_marker_key: bool = False
     catch_up: bool = True
     managed_identity: bool = False
+    persistence: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from redismove import stages
 from redismove.errors import RedismoveError
 
 NAMESPACE: Final = "redismove"
-OBJECT_KEYS: Final = ("source", "target", "cutover", "copy", "copyJob", "storage")
+OBJECT_KEYS: Final = ("source", "target", "cutover", "copy", "copyJob", "storage", "persistence")
 _CACHE_NAME = re.compile(r"^(?=.{1,63}$)[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$")
 _ACCOUNT_ID = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Storage/storageAccounts/[a-z0-9]{3,24}",
@@ -37,6 +37,14 @@ _IDENTITY_ID = re.compile(
 _CONTAINER_NAME = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 _REDIS_SKU = re.compile(r"^(C[0-6]|P[1-5])$")
 _MANAGED_SKU = re.compile(r"^(Balanced_B|MemoryOptimized_M|ComputeOptimized_X|FlashOptimized_A)\d+$")
+_RULES: Final = {
+    "method": "RM-S05",
+    "stage": "RM-S05",
+    "target": "RM-L03",
+    "target.name": "RM-T10",
+    "target.sku": "RM-T04",
+}
+"""Rules that a value breaks already by what it is; every other gate judges them too, on what was read live."""
 
 
 class SettingsError(RedismoveError):
@@ -194,6 +202,28 @@ class StorageSettings(_Model):
         return value
 
 
+class PersistenceSettings(_Model):
+    """
+    Persistence that the target gets at `cutover`, when no link forbids it any more: *kind* "rdb" or "aof", into
+    *storage_account* (full id); for "rdb" a snapshot every *frequency_minutes*, of which the last *snapshots* are kept.
+    """
+
+    kind: Literal["", "rdb", "aof"] = ""
+    storage_account: str = ""
+    frequency_minutes: Literal[15, 30, 60, 360, 720, 1440] = 60
+    snapshots: Annotated[int, Field(ge=1, le=100)] = 1
+
+    @field_validator("storage_account")
+    @classmethod
+    def _account(cls, value: str) -> str:
+        if value and not _ACCOUNT_ID.fullmatch(value):
+            raise ValueError(
+                "the full id of a storage account, like /subscriptions/ID/resourceGroups/GROUP/providers/"
+                "Microsoft.Storage/storageAccounts/NAME"
+            )
+        return value
+
+
 class MoveSettings(_Model):
     """Everything a stack's configuration says about its move."""
 
@@ -215,6 +245,7 @@ class MoveSettings(_Model):
     copy_limits: Annotated[CopySettings, Field(alias="copy")] = CopySettings()
     copy_job: CopyJobSettings = CopyJobSettings()
     storage: StorageSettings = StorageSettings()
+    persistence: PersistenceSettings = PersistenceSettings()
     catch_up: bool = True
     managed_identity: bool = False
 
@@ -249,7 +280,16 @@ class MoveSettings(_Model):
         if self.target is None and self.stage != stages.ADOPT:
             raise SettingsError(
                 "redismove:target: found nothing, allowed an object with resourceGroup, name and location "
-                f"(stage {self.stage} needs it); set it with `pulumi config set --path redismove:target.name NAME`"
+                f"(stage {self.stage} needs it); set it with `pulumi config set --path redismove:target.name NAME` "
+                f"[{_RULES['target']}]"
+            )
+        if self.persistence.kind and not self.persistence.storage_account:
+            raise SettingsError(_sentence("persistence.storageAccount", "", "the full id of a storage account"))
+        if self.persistence.kind and self.target is not None and self.target.kind == "managed":
+            raise SettingsError(
+                _sentence(
+                    "persistence.kind", self.persistence.kind, "nothing for a managed target, which needs no storage"
+                )
             )
         if self.target is not None and self.target.sku:
             managed = bool(_MANAGED_SKU.fullmatch(self.target.sku))
@@ -276,6 +316,7 @@ def _sentence(key: str, found: object, allowed: str) -> str:
     return (
         f"{NAMESPACE}:{key}: found {shown}, allowed {allowed}; "
         f"change it with `pulumi config set --path {NAMESPACE}:{key}`"
+        f"{f' [{_RULES[key]}]' if key in _RULES else ''}"
     )
 
 

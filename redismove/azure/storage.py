@@ -91,6 +91,24 @@ class SignedUrl:
     __str__ = __repr__
 
 
+class ConnectionString:
+    """What gives a cache access to a storage account, with the account's key in it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the whole text; never print or store it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "ConnectionString(...)"
+
+    __str__ = __repr__
+
+
 @dataclass(frozen=True, kw_only=True)
 class Blob:
     """One blob as a list shows it."""
@@ -372,14 +390,9 @@ def open_container(session: Session, account_id: str, name: str, *, by_identity:
     """
     parts = AccountId.parse(account_id)
     client = session.of(parts.subscription_id).storage
-    key = ""
     with told_as_ours(f'opening storage account "{parts.name}"', session.endpoint):
         account = client.storage_accounts.get_properties(parts.resource_group, parts.name)
-        if not by_identity:
-            listed = client.storage_accounts.list_keys(parts.resource_group, parts.name)
-            # The name of the list differs between versions of the SDK: "keys" is a method in the newer ones.
-            found: Any = getattr(listed, "keys_property", None) or listed.keys
-            key = found[0].value or ""
+        key = "" if by_identity else _first_key(client, parts)
     endpoint = account.primary_endpoints.blob if account.primary_endpoints else None
     if not endpoint:
         raise AzureError(
@@ -391,6 +404,31 @@ def open_container(session: Session, account_id: str, name: str, *, by_identity:
         endpoint.rstrip("/"), credential=credential, max_single_get_size=CHUNK_BYTES, max_chunk_get_size=CHUNK_BYTES
     ) as service:
         yield Container(session, parts, name, service, key)
+
+
+def connection_string(session: Session, account_id: str) -> ConnectionString:
+    """
+    Return the connection string of a storage account, as a cache's persistence takes it.
+
+    Raises:
+        AzureError: there is no such account, or its keys cannot be listed.
+    """
+    parts = AccountId.parse(account_id)
+    client = session.of(parts.subscription_id).storage
+    with told_as_ours(f'reading the keys of storage account "{parts.name}"', session.endpoint):
+        account = client.storage_accounts.get_properties(parts.resource_group, parts.name)
+        key = _first_key(client, parts)
+    endpoint = account.primary_endpoints.blob if account.primary_endpoints else ""
+    return ConnectionString(
+        f"DefaultEndpointsProtocol=https;AccountName={parts.name};AccountKey={key};BlobEndpoint={endpoint}"
+    )
+
+
+def _first_key(client: Any, parts: AccountId) -> str:
+    listed = client.storage_accounts.list_keys(parts.resource_group, parts.name)
+    # The name of the list differs between versions of the SDK: "keys" is a method in the newer ones.
+    found: Any = getattr(listed, "keys_property", None) or listed.keys
+    return found[0].value or ""
 
 
 def _from_now(valid_s: float) -> datetime:

@@ -192,7 +192,20 @@ def _own(step: Step) -> Change:
             return Change(kind=Kind.CHANGED, words=words, resource=step.name)
         words = f"notify-keyspace-events is switched on at {source}, so that its changes can be followed"
         return Change(kind=Kind.CHANGED, words=words, resource=step.name)
+    if kind == "TargetPosture":
+        return Change(kind=Kind.CHANGED, words=f"{_posture(step)} at {target}", resource=step.name)
     return _plainly(step, f'{kind} "{step.name}"', destroys=False)
+
+
+def _posture(step: Step) -> str:
+    before, after = str(step.before.get("persistence") or ""), str(step.after.get("persistence") or "")
+    if step.op == "delete":
+        after = ""
+    parts = [f"{before.upper()} persistence is switched off"] if before and before != after else []
+    parts += [f"{after.upper()} persistence is switched on"] if after and before != after else []
+    if step.op != "delete" and step.after.get("notifications") is not None:
+        parts.append("notify-keyspace-events is set as the source had it")
+    return " and ".join(parts) or "persistence is set again"
 
 
 def _endpoint(step: Step) -> Change:

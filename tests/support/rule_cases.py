@@ -1521,7 +1521,10 @@ POSTURE: dict[str, list[Case]] = {
     "RM-P02": [
         passes("RDB", _declared("prepare", COPY, rdb_backup_enabled=True)),
         passes("AOF", _declared("prepare", COPY, aof_backup_enabled=True)),
+        passes("asked for, and switched on now", move("cutover", consent={"persistence": "rdb"})),
         fails("suspended", move("replicate")),
+        fails("suspended, and asked for", move("unlink", consent={"persistence": "aof"})),
+        fails("asked for, before its stage", move("verify", COPY, consent={"persistence": "rdb"})),
         fails("due again", move("retire")),
         fails("another method", move("verify", COPY)),
         silent("managed", _managed_declared()),

@@ -136,6 +136,40 @@ def test_the_deleted_source_is_named_and_what_goes_with_it_is_not() -> None:
             False,
         ),
         (
+            Step(
+                op="create",
+                type=f"{OWN}TargetPosture",
+                name="target-posture",
+                after={"targetId": "x/b", "persistence": "rdb", "notifications": ""},
+            ),
+            changes.Kind.CHANGED,
+            'RDB persistence is switched on and notify-keyspace-events is set as the source had it at "b"',
+            False,
+        ),
+        (
+            Step(
+                op="update",
+                type=f"{OWN}TargetPosture",
+                name="target-posture",
+                before={"targetId": "x/b", "persistence": "rdb"},
+                after={"targetId": "x/b", "persistence": "aof"},
+            ),
+            changes.Kind.CHANGED,
+            'RDB persistence is switched off and AOF persistence is switched on at "b"',
+            False,
+        ),
+        (
+            Step(
+                op="delete",
+                type=f"{OWN}TargetPosture",
+                name="target-posture",
+                before={"targetId": "x/b", "persistence": "rdb"},
+            ),
+            changes.Kind.CHANGED,
+            'RDB persistence is switched off at "b"',
+            False,
+        ),
+        (
             Step(op="delete", type=f"{OWN}Evidence", name="evidence", before={"sourceId": "x/a", "targetId": "x/b"}),
             changes.Kind.LEFT,
             'the evidence of "a" and "b" is forgotten; it must be made again before it is needed',

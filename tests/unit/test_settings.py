@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from redismove import settings, stages
 
 SOURCE = json.dumps({"resourceGroup": "rg", "name": "orders-eus"})
+ACCOUNT = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/files"
 TARGET = json.dumps({"resourceGroup": "rg", "name": "orders-wus2", "location": "West US 2"})
 
 
@@ -49,6 +50,29 @@ REFUSED = {
     ),
     "no name": ({"source": json.dumps({"resourceGroup": "rg"})}, "redismove:source.name: found nothing"),
     "soak": ({"source": SOURCE, "soakHours": "long"}, 'redismove:soakHours: found "long", allowed a number'),
+    "persistence without storage": (
+        {"source": SOURCE, "persistence": json.dumps({"kind": "rdb"})},
+        'redismove:persistence.storageAccount: found "", allowed the full id of a storage account',
+    ),
+    "storage of persistence": (
+        {"source": SOURCE, "persistence": json.dumps({"kind": "rdb", "storageAccount": "files"})},
+        'redismove:persistence.storageAccount: found "files", allowed the full id of a storage account',
+    ),
+    "frequency of persistence": (
+        {
+            "source": SOURCE,
+            "persistence": json.dumps({"kind": "rdb", "storageAccount": ACCOUNT, "frequencyMinutes": 7}),
+        },
+        "redismove:persistence.frequencyMinutes: found 7, allowed 15, 30, 60",
+    ),
+    "persistence of a managed target": (
+        {
+            "source": SOURCE,
+            "target": json.dumps({**json.loads(TARGET), "kind": "managed"}),
+            "persistence": json.dumps({"kind": "aof", "storageAccount": ACCOUNT}),
+        },
+        'redismove:persistence.kind: found "aof", allowed nothing for a managed target',
+    ),
     "size": (
         {"source": SOURCE, "target": json.dumps({**json.loads(TARGET), "sku": "P9"})},
         'redismove:target.sku: found "P9", allowed C0 to C6 or P1 to P5',
