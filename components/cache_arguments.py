@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import pulumi
 from pulumi_azure_native import redis
 
 from redismove.facts import REPORTED_ONLY, CacheFacts
 
 _SNAKE = str.maketrans("-", "_")
 _KNOWN_CONFIGURATION = frozenset(redis.RedisCommonPropertiesRedisConfigurationArgs.__init__.__annotations__)
+
+
+def within(settle_s: float) -> pulumi.CustomTimeouts:
+    """Bound each of the engine's own operations on a resource by *settle_s* seconds (`redismove:settleMinutes`)."""
+    limit = f"{settle_s:g}s"
+    return pulumi.CustomTimeouts(create=limit, update=limit, delete=limit)
 
 
 def redis_arguments(facts: CacheFacts) -> dict[str, Any]:

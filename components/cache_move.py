@@ -16,10 +16,13 @@ from components.replication import declare_replication
 from components.source_cache import SourceCache
 from components.stage_gate import StageGate
 from components.target_cache import TargetCache
+from components.target_posture import TargetPosture
 from redismove import plan, rules, stages
 from redismove.azure.caches import same
+from redismove.facts import REDIS
 from redismove.rules.subjects import endpoint_on_source, endpoint_on_target
 from redismove.settings import MoveSettings
+from redismove.steps.posture import Posture
 from redismove.steps.survey import Recorded, Survey, survey
 from redismove.target import not_carried
 
@@ -63,9 +66,11 @@ class CacheMove(pulumi.ComponentResource):
         needs: list[pulumi.Resource] = [self.gate]
         settle_s = settings.settle_minutes * 60
 
-        source = None
+        source = target = None
         if declared.source and move.source is not None:
-            source = SourceCache("source-cache", move.source, declared, hooks=guards.source, opts=behind_gate)
+            source = SourceCache(
+                "source-cache", move.source, declared, settle_s=settle_s, hooks=guards.source, opts=behind_gate
+            )
             needs.append(source.cache)
         if (declared.target or self._target_still_protected()) and move.declared_target is not None:
             target = TargetCache(
@@ -74,6 +79,7 @@ class CacheMove(pulumi.ComponentResource):
                 declared,
                 live=move.target,
                 made_by_stack=move.target_made_by_stack,
+                settle_s=settle_s,
                 hooks=guards.target,
                 opts=behind_gate,
             )
@@ -95,13 +101,47 @@ class CacheMove(pulumi.ComponentResource):
         evidence = None
         if declared.evidence and (not endpoint_on_target(move) or move.evidence is not None):
             evidence = self._evidence(needs)
-        endpoint = self._endpoint(declared, [*needs, *([evidence] if evidence else [])])
+        if target is not None:
+            needs.extend(self._posture(declared, target, needs))
+        endpoint = self._endpoint(declared, guards, [*needs, *([evidence] if evidence else [])])
         self.outputs = self._outputs(declared, endpoint, evidence)
+
+    @property
+    def _target_product(self) -> str:
+        return self.move.declared_target.product if self.move.declared_target is not None else REDIS
 
     @property
     def _loss_announced(self) -> bool:
         """Whether what is written after the export began is counted and not carried over."""
         return self.move.method == stages.RDB and not self.move.consent.catch_up
+
+    def _posture(
+        self, declared: stages.Declaration, target: TargetCache, needs: list[pulumi.Resource]
+    ) -> list[pulumi.Resource]:
+        """Give the target back what no link forbids any more, before applications come to it."""
+        move, settings = self.move, self._survey.settings
+        if not declared.target_protected or not move.target_made_by_stack or self._target_product != REDIS:
+            return []
+        ended = move.stage == stages.CLEANUP and settings.enable_notifications
+        posture = Posture(
+            target_id=move.target_id,
+            persistence=settings.persistence.kind,
+            account_id=settings.persistence.storage_account,
+            frequency_minutes=settings.persistence.frequency_minutes,
+            snapshots=settings.persistence.snapshots,
+            # Until the source is deleted the way back follows the target's changes.
+            notifications=self._recorded.notifications_before if ended else None,
+        )
+        if not posture.persistence and posture.notifications is None:
+            return []
+        return [
+            TargetPosture(
+                "target-posture",
+                posture,
+                settings.settle_minutes * 60,
+                pulumi.ResourceOptions(parent=self, depends_on=list(needs), deleted_with=target.cache),
+            )
+        ]
 
     def _target_still_protected(self) -> bool:
         """
@@ -127,7 +167,7 @@ class CacheMove(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(needs)),
         )
 
-    def _endpoint(self, declared: stages.Declaration, needs: list[pulumi.Resource]) -> Endpoint:
+    def _endpoint(self, declared: stages.Declaration, guards: Guards, needs: list[pulumi.Resource]) -> Endpoint:
         move, settings = self.move, self._survey.settings
         active_id = move.target_id if declared.endpoint == "target" else move.source_id
         live = move.endpoint
@@ -147,7 +187,7 @@ class CacheMove(pulumi.ComponentResource):
             hold_ms=settings.cutover.hold_milliseconds,
             hold=settings.cutover.hold,
             requested_at_s=self._requested("endpoint", again=not in_order),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(needs)),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(needs), hooks=guards.endpoint),
         )
 
     def _requested(self, what: str, *, again: bool) -> float:

@@ -56,6 +56,10 @@ class Guards:
             on_error=[busy],
         )
 
+        self.endpoint = pulumi.ResourceHookBinding(
+            before_delete=[pulumi.ResourceHook("redismove-endpoint-before-delete", self._endpoint, in_preview_too)]
+        )
+
     def _wait_while_busy(self, args: pulumi.ErrorHookArgs) -> bool:
         """
         Try an operation again that Azure refused because another one runs on the cache.
@@ -130,3 +134,13 @@ class Guards:
                 "redismove:stage to adopt [RM-S01]"
             )
         _refuse_unless_allowed(move)
+
+    def _endpoint(self, args: pulumi.ResourceHookArgs) -> None:
+        """
+        Every stage declares the Endpoint, so only `pulumi destroy` comes here; what it depends on is deleted after it.
+        """
+        raise DeletionRefused(
+            f'{args.name}: found a `pulumi destroy` of stack "{pulumi.get_stack()}", allowed none, as it holds a move; '
+            "to give the move up go back to adopt, then `pulumi stack rm --force` forgets the stack and leaves every "
+            "cache [RM-S01]"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 from pulumi_azure_native import redis
 
-from components.cache_arguments import redis_arguments
+from components.cache_arguments import redis_arguments, within
 from redismove.facts import CacheFacts
 from redismove.stages import Declaration
 
@@ -26,10 +26,14 @@ class SourceCache(pulumi.ComponentResource):
         facts: CacheFacts,
         declared: Declaration,
         *,
+        settle_s: float,
         hooks: pulumi.ResourceHookBinding,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Declare the cache that *facts* describe, live, as stage *declared* asks for."""
+        """
+        Declare the cache that *facts* describe, live, as stage *declared* asks for; *settle_s* bounds its deletion, in
+        seconds.
+        """
         super().__init__("redismove:index:SourceCache", name, {"cacheId": facts.id}, opts)
         self.cache = redis.Redis(
             "source",
@@ -41,6 +45,7 @@ class SourceCache(pulumi.ComponentResource):
                 protect=declared.source_protected,
                 retain_on_delete=declared.source_retained,
                 hooks=hooks,
+                custom_timeouts=within(settle_s),
                 additional_secret_outputs=["accessKeys"],
             ),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 from pulumi_azure_native import redis
 
-from components.cache_arguments import redis_arguments
+from components.cache_arguments import redis_arguments, within
 from redismove.facts import CacheFacts
 from redismove.stages import Declaration
 
@@ -29,6 +29,7 @@ class TargetCache(pulumi.ComponentResource):
         *,
         live: CacheFacts | None,
         made_by_stack: bool,
+        settle_s: float,
         hooks: pulumi.ResourceHookBinding,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -36,7 +37,7 @@ class TargetCache(pulumi.ComponentResource):
         Declare the target that *facts* describe.
 
         *live* is the cache as it is now, None where it does not exist; *made_by_stack* is False for one that was there
-        before.
+        before. *settle_s* bounds each operation of Azure on it, in seconds.
         """
         super().__init__("redismove:index:TargetCache", name, {"cacheId": facts.id}, opts)
         foreign = live is not None and not made_by_stack
@@ -46,12 +47,12 @@ class TargetCache(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 import_=live.id if live is not None else None,
-                ignore_changes=["*"] if foreign else _answered_in_another_form(),
+                ignore_changes=["*"] if foreign else _ignored(declared),
                 retain_on_delete=foreign,
                 protect=declared.target_protected,
                 hooks=hooks,
                 additional_secret_outputs=["accessKeys"],
-                custom_timeouts=pulumi.CustomTimeouts(create="2h", update="2h", delete="2h"),
+                custom_timeouts=within(settle_s),
             ),
         )
         self.parts = [self.cache]
@@ -128,10 +129,14 @@ class TargetCache(pulumi.ComponentResource):
         )
 
 
-def _answered_in_another_form() -> list[str]:
+def _ignored(declared: Declaration) -> list[str]:
     """
-    Properties that Azure answers in another form than it was given: the region's display name, the full version.
+    Properties whose differences are not acted upon.
 
-    Both are fixed when the cache is made, so nothing that could change is ignored.
+    Region and version are answered in another form than they were given (display name, full version), and fixed when
+    the cache is made. The configuration is declared at `prepare` alone: later an update by the engine, a PUT of the
+    whole cache, would fill a linked target anew, or disturb applications, for what somebody changed by hand and a
+    refresh has read; from `cutover` on it is TargetPosture's.
     """
-    return ["location", "redisVersion"]
+    after_prepare = declared.replication or declared.evidence or declared.target_protected
+    return ["location", "redisVersion", *(["redisConfiguration"] if after_prepare else [])]

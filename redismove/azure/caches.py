@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
@@ -220,14 +220,21 @@ class Caches:
             keys = self._client(cache_id).redis.list_keys(parts.resource_group, parts.name)
         return keys.primary_key or "", keys.secondary_key or ""
 
-    def regenerate_key(self, cache_id: str, which: str) -> str:
-        """Make a new access key, *which* is "Primary" or "Secondary"; return it. The old one no longer logs in."""
+    def regenerate_key(self, cache_id: str, which: str, *, timeout_s: float = 300.0) -> str:
+        """
+        Make a new access key, *which* is "Primary" or "Secondary"; return it. The old one no longer logs in.
+
+        *timeout_s* bounds the wait for a busy cache, and for the answer.
+        """
         parts = CacheId.parse(cache_id)
         with self._told(f'regenerating the {which.lower()} access key of cache "{parts.name}"'):
-            for attempt in _while_busy(300.0):
+            for attempt in _while_busy(timeout_s):
                 with attempt:
                     keys = self._client(cache_id).redis.regenerate_key(
-                        parts.resource_group, parts.name, models.RedisRegenerateKeyParameters(key_type=which)
+                        parts.resource_group,
+                        parts.name,
+                        models.RedisRegenerateKeyParameters(key_type=which),
+                        read_timeout=timeout_s,
                     )
         return (keys.primary_key if which == "Primary" else keys.secondary_key) or ""
 
@@ -235,14 +242,29 @@ class Caches:
         """
         Set `notify-keyspace-events` of a cache through ARM (Redis refuses CONFIG there) and wait until it is settled.
         """
+        self.configure(cache_id, {"notify-keyspace-events": events}, timeout_s=timeout_s)
+
+    def configure(self, cache_id: str, changes: Mapping[str, str], *, timeout_s: float) -> None:
+        """
+        Change settings of a cache's redisConfiguration, leave all others, and wait until it is settled.
+
+        Args:
+            cache_id: full resource id.
+            changes: settings by Azure's names; values may be secret and are told nowhere.
+            timeout_s: how long to wait for a busy cache, and for the change.
+
+        Raises:
+            AzureError: it was refused or did not end in time.
+        """
         parts = CacheId.parse(cache_id)
-        with self._told(f'setting notify-keyspace-events of cache "{parts.name}"'):
+        with self._told(f'setting {", ".join(changes)} of cache "{parts.name}"'):
             for attempt in _while_busy(timeout_s):
                 with attempt:
-                    # The whole configuration goes along: whether a PATCH merges below it is not documented.
+                    # The whole configuration goes along: whether a PATCH merges below it is not documented. Not so what
+                    # says that persistence is on: without its connection string, which no GET shows, it is refused.
                     current = self._client(cache_id).redis.get(parts.resource_group, parts.name).redis_configuration
-                    changed = _writable(current)
-                    changed["notify-keyspace-events"] = events
+                    kept = {key: value for key, value in _writable(current).items() if key not in _PERSISTENCE}
+                    changed = {**kept, **changes}
                     self._client(cache_id).redis.begin_update(
                         parts.resource_group,
                         parts.name,
@@ -352,6 +374,16 @@ class Caches:
                 ) from None
 
 
+_PERSISTENCE: Final = frozenset(
+    {
+        "rdb-backup-enabled",
+        "rdb-backup-frequency",
+        "rdb-backup-max-snapshot-count",
+        "aof-backup-enabled",
+        "preferred-data-persistence-auth-method",
+        "storage-subscription-id",
+    }
+)
 _TELL_EVERY_S: Final = 5.0
 _WHY_EXPORTS_FAIL: Final = (
     "likely causes: the SAS or the cache's identity lacks a right on the container, the storage account is in another "

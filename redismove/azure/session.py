@@ -27,6 +27,15 @@ def _environment(*names: str) -> str:
     return ""
 
 
+def signed_in_subscription() -> str:
+    """
+    Return the subscription that the azure-native provider takes from the environment, "" where it names none.
+
+    It makes its requests there, whatever subscription the configuration names for the source.
+    """
+    return _environment("ARM_SUBSCRIPTION_ID", "AZURE_SUBSCRIPTION_ID")
+
+
 @dataclass(frozen=True)
 class Session:
     """
@@ -49,7 +58,7 @@ class Session:
         Raises:
             AzureError: no subscription is named anywhere.
         """
-        subscription = subscription_id or _environment("ARM_SUBSCRIPTION_ID", "AZURE_SUBSCRIPTION_ID")
+        subscription = subscription_id or signed_in_subscription()
         if not subscription:
             raise AzureError(
                 "subscription: found none, allowed the id of the source's subscription; set ARM_SUBSCRIPTION_ID, or "

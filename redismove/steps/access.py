@@ -26,11 +26,12 @@ def address(caches: Caches, cache: CacheFacts, *, which: str = "Primary") -> Ser
 
 
 class AccessKeys:
-    """The access keys of one cache as the cut-over's fence turns them."""
+    """The access keys of one cache as the cut-over's fence turns them; *timeout_s* bounds each change."""
 
-    def __init__(self, caches: Caches, cache_id: str) -> None:
+    def __init__(self, caches: Caches, cache_id: str, *, timeout_s: float) -> None:
         self._caches = caches
         self._cache_id = cache_id
+        self._timeout_s = timeout_s
 
     def current(self) -> dict[str, str]:
         """Return the keys as they are now, by name ("Primary", "Secondary")."""
@@ -39,7 +40,7 @@ class AccessKeys:
 
     def regenerate(self, name: str) -> str:
         """Replace the key *name* ("Primary" or "Secondary") and return the new one; the old one no longer logs in."""
-        return self._caches.regenerate_key(self._cache_id, name)
+        return self._caches.regenerate_key(self._cache_id, name, timeout_s=self._timeout_s)
 
 
 Tell = Callable[[str], None]

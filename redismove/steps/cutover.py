@@ -24,6 +24,7 @@ from redismove.steps.progress import each_event
 
 Side = Literal["source", "target"]
 _SETTLE_S = 3_600.0
+_KEYS_S = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +119,7 @@ def switch(asked: Cutover, *, to: Side, tell: Tell) -> dict[str, Any]:
             f"point {store.path.name} at the other one by hand if it is gone for good"
         )
     else:
-        keys = None if old.access_keys_disabled else AccessKeys(caches, old.id)
+        keys = None if old.access_keys_disabled else AccessKeys(caches, old.id, timeout_s=min(asked.limit_s, _KEYS_S))
         if same(document.entry.resource_id, to_id):
             report = finish_fence(
                 address(caches, old),

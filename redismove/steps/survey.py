@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from redismove import stages, target
 from redismove.azure.caches import Caches, same
-from redismove.azure.session import Session
+from redismove.azure.session import Session, signed_in_subscription
 from redismove.dataplane.connect import Server
 from redismove.endpoint import EndpointMissing, FileEndpointStore
 from redismove.facts import (
@@ -47,7 +47,8 @@ class Recorded:
 
     `declared_target` is the target as `prepare` declared it; it stays so until the move ends, whatever happens to the
     source meanwhile. `copy_where` says where the copy runs or ran: "inside", "container-group", "" where nothing is
-    recorded. `requests` are the Unix times at which evidence and Endpoint were last asked to do their work.
+    recorded. `notifications_before` is the source's `notify-keyspace-events` before the move switched it on, None where
+    it did not. `requests` are the Unix times at which evidence and Endpoint were last asked to do their work.
     """
 
     stage: str = ""
@@ -61,6 +62,7 @@ class Recorded:
     cutover: CutoverFacts | None = None
     carried: CarriedFacts | None = None
     copy_where: str = ""
+    notifications_before: str | None = None
     requests: dict[str, float] = field(default_factory=dict)
 
 
@@ -95,6 +97,8 @@ class Survey:
 _GATE: Final = "pulumi-python:dynamic/redismove:StageGate"
 _EVIDENCE: Final = "pulumi-python:dynamic/redismove:Evidence"
 _ENDPOINT: Final = "pulumi-python:dynamic/redismove:Endpoint"
+_NOTIFICATIONS: Final = "pulumi-python:dynamic/redismove:KeyspaceNotifications"
+_POSTURE: Final = "pulumi-python:dynamic/redismove:TargetPosture"
 _CONTAINER_GROUP: Final = "azure-native:containerinstance:ContainerGroup"
 
 
@@ -120,6 +124,10 @@ def recorded_by(recorded: dict[str, dict[str, Any]]) -> Recorded:
         cutover=from_dict(CutoverFacts, cutover) if cutover else None,
         carried=from_dict(CarriedFacts, carried) if carried else None,
         copy_where="container-group" if _CONTAINER_GROUP in recorded else "inside" if carried else "",
+        # The source's own record goes with the source; what the target was given then says it afterwards.
+        notifications_before=recorded.get(_NOTIFICATIONS, {}).get(
+            "before", recorded.get(_POSTURE, {}).get("notifications")
+        ),
         requests={
             "evidence": float(evidence.get("requestedAt") or 0.0),
             "endpoint": float(endpoint.get("requestedAt") or 0.0),
@@ -218,9 +226,10 @@ def survey(
             allow_marker_key=settings.allow_marker_key,
             catch_up=settings.catch_up,
             managed_identity=settings.managed_identity,
+            persistence=settings.persistence.kind,
         ),
         limits=Limits(soak_hours=settings.soak_hours, evidence_max_age_hours=settings.evidence_max_age_hours),
-        signed_in_subscription_id=session.subscription_id,
+        signed_in_subscription_id=signed_in_subscription(),
     )
     return Survey(
         move=move,
