@@ -11,6 +11,7 @@ from typing import Any
 
 from redismove.dataplane.checkpoint import Checkpoint
 from redismove.dataplane.connect import Node, Server
+from redismove.dataplane.errors import LoginDue
 from redismove.dataplane.pump import (
     MODE_COMPARE,
     MODE_EXISTS,
@@ -197,9 +198,7 @@ class _Run:
                         if server.has_database(database):
                             self._scan(side, server, node, database)
             finally:
-                if self._seen is not None:
-                    self._seen.close()
-                    self._seen = None
+                self._forget_seen()
 
     def _new_seen(self, database: int) -> SeenKeys | None:
         """Remember which keys were compared, so that the target's keys need not be asked for on the source."""
@@ -209,6 +208,11 @@ class _Run:
             return None
         return SeenKeys(keys)
 
+    def _forget_seen(self) -> None:
+        if self._seen is not None:
+            self._seen.close()
+            self._seen = None
+
     def _scan(self, side: str, server: Server, node: Node, database: int) -> None:
         name = f"{side} {node} {database}"
         row = self.cursors.setdefault(name, {"cursor": "0", "done": False, "run_id": self._run_id(server, node)})
@@ -217,7 +221,11 @@ class _Run:
         self._tell()
         other = self.target if side == "source" else self.source
         if self._round_trips and other.has_database(database) and (side == "target" or self.depth == "full"):
-            self._scan_natively(side, server, node, database, row)
+            while not row["done"]:
+                try:
+                    self._scan_natively(side, server, node, database, row)
+                except LoginDue:
+                    self._forget_seen()  # of the keys after the cursor some are in it already
             return
         connection = server.connection(node, database)
         while True:
