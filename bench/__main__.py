@@ -1,7 +1,7 @@
 """
 Measures copy and verify against what the servers can do, and against a peer where its program is given.
 
-    python -m bench [--data a,b,c] [--scale 0.2] [--runs 3] [--only copy,verify,delay,tls,memory,users]
+    python -m bench [--data a,b,c] [--scale 0.2] [--runs 3] [--only copy,verify,delay,tls,memory,users,cutover]
     REDIS_SHAKE=/path/to/redis-shake python -m bench
 
 Every ratio is the median of ratios of runs that alternate in the same minutes: the speed of a machine drifts by more
@@ -27,10 +27,11 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
-from bench import datasets, expiry, limit, users
+from bench import cutover, datasets, expiry, limit, users
 from redismove.dataplane.connect import Server, ServerAddress
 from redismove.dataplane.pump import library
 from redismove.dataplane.verify import verify
+from tests.support.cutover import world
 from tests.support.redis_servers import RedisProcess, make_tls, redis_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,11 +46,17 @@ WANTED = {
     "memory MB": 250,
     "expiry off by ms": 5,
     "users' p99 with / without": 2.0,
+    "hold ms": 10,
+    "acknowledged writes lost": 0,
+    "errors of our client": 0,
 }
 AT_MOST = {
     "memory MB",
     "expiry off by ms",
     "users' p99 with / without",
+    "hold ms",
+    "acknowledged writes lost",
+    "errors of our client",
 }
 ONLY_WANTED_OF = {"copy / RedisShake": {"a"}}
 """Elsewhere it is measured, and nothing is demanded."""
@@ -371,13 +378,32 @@ def bench_memory(results: Results, options: argparse.Namespace) -> None:
             results.add("memory MB", "10", max(run.memory_mb, check.memory_mb), [run.memory_mb, check.memory_mb], note)
 
 
+def bench_cutover(results: Results, options: argparse.Namespace) -> None:
+    """There and back under 5,000 writes a second, between single servers and between clusters of three."""
+    keys = int(1_000_000 * options.scale)
+    for name, clustered in (("1", False), ("3", True)):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            world(Path(folder), source=options.source, target=options.target, clustered=clustered) as here,
+        ):
+            cutover.fill(here, keys)
+            measured = cutover.measure(here, runs=options.cutovers, rate=5000)
+        for line in cutover.describe(measured):
+            say(line)
+        note = f"{options.cutovers} cut-overs in turn there and back, {keys:,} keys, {3 if clustered else 1} primaries"
+        results.add("hold ms", name, statistics.median(measured.hold_ms), measured.hold_ms, note)
+        results.add("acknowledged writes lost", name, measured.lost, [], f"of {measured.acknowledged:,}")
+        results.add("errors of our client", name, measured.errors_ours, [])
+
+
 def main() -> None:
     """Run what was asked for; exit status 1 when something is not as wanted."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--data", default="a,b,c")
     parser.add_argument("--scale", type=float, default=0.2, help="of the full data sets (1M, 100k, 2k keys)")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", default="copy,verify,delay,tls,memory,users")
+    parser.add_argument("--only", default="copy,verify,delay,tls,memory,users,cutover")
+    parser.add_argument("--cutovers", type=int, default=10, help="cut-overs of each kind (50 with --full)")
     parser.add_argument("--round-trip-ms", type=float, default=80)
     parser.add_argument("--source", default="6.2")
     parser.add_argument("--target", default="7.0")
@@ -386,6 +412,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.full:
         options.scale = 1.0
+        options.cutovers = max(options.cutovers, 50)
     only = set(options.only.split(","))
     say(
         f"redismove {metadata.version('redismove')}, Python {platform.python_version()}, {os.cpu_count()} cores, "
@@ -399,6 +426,8 @@ def main() -> None:
             bench_tls(results, name, options)
     if "memory" in only:
         bench_memory(results, options)
+    if "cutover" in only:
+        bench_cutover(results, options)
     if options.json:
         options.json.write_text(json.dumps(results.rows, indent=1))
     missed = [

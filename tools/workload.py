@@ -965,6 +965,7 @@ def credentials_from_azure() -> Credentials:
     """
     from azure.identity import DefaultAzureCredential
     from azure.mgmt.redis import RedisManagementClient
+    from azure.mgmt.redisenterprise import RedisEnterpriseManagementClient
 
     endpoint = os.environ.get("ARM_ENDPOINT", "https://management.azure.com").rstrip("/")
     local = os.environ.get("ARM_DISABLE_INSTANCE_DISCOVERY", "").lower() == "true"
@@ -974,6 +975,12 @@ def credentials_from_azure() -> Credentials:
     def ask(resource_id: str) -> tuple[str | None, str]:
         parts = resource_id.strip("/").split("/")
         subscription, group, name = parts[1], parts[3], parts[-1]
+        if "/redisenterprise/" in resource_id.lower():
+            managed = RedisEnterpriseManagementClient(
+                credential, subscription, base_url=endpoint, credential_scopes=[f"{endpoint}/.default"]
+            )
+            with managed:
+                return None, managed.databases.list_keys(group, name, "default").primary_key or ""
         if subscription not in clients:
             clients[subscription] = RedisManagementClient(
                 credential, subscription, base_url=endpoint, credential_scopes=[f"{endpoint}/.default"]
