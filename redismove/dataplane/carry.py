@@ -146,6 +146,7 @@ class Carrier:
         report.keys += len(keys)
         restore: list[tuple[bytes, Packed]] = []
         restored: list[tuple[bytes, bytes, int]] = []
+        by_type: list[tuple[bytes, bytes, int]] = []
         for key, payload, expires_at_ms in zip(keys, states.payloads, states.expires_at_ms, strict=True):
             if payload is None:
                 restore.append((key, Packed(keyed("UNLINK", [key]), 1)))
@@ -155,23 +156,22 @@ class Carrier:
             report.payload_bytes += len(payload)
             at_ms = max(1, expires_at_ms + self.skew_ms) if expires_at_ms >= 0 else 0
             if self.by_type:
-                self._write_by_type(database, key, payload, at_ms, report)
+                by_type.append((key, payload, at_ms))
                 continue
             restore.append((key, Packed(restore_command(key, payload, at_ms), 1)))
             restored.append((key, payload, at_ms))
-        if not restore:
-            return
-        replies = self.target.execute(restore, database)
+        replies = self.target.execute(restore, database) if restore else []
         for (key, payload, at_ms), reply in zip(restored, replies, strict=True):
             if isinstance(reply, ReplyError):
                 if not refused_by_version(reply):
                     raise explain(reply, self.target.address.url, "RESTORE" if payload else "UNLINK")
                 self.by_type = True
-                self._write_by_type(database, key, payload, at_ms, report)
+                by_type.append((key, payload, at_ms))
             elif payload:
                 report.carried += 1
                 if self.by_type is None:
                     self.by_type = False
+        self._write_by_type(database, by_type, report)
 
     def _adapt(self, states: States) -> None:
         """Next time as many keys as fit into BATCH_BYTES, going by the biggest of these."""
@@ -189,28 +189,46 @@ class Carrier:
 
     # -- by type ------------------------------------------------------------------------------------------------
 
-    def _write_by_type(self, database: int, key: bytes, payload: bytes, at_ms: int, report: CarryReport) -> None:
-        value = decode(payload)
-        commands = list(write_commands(key, value, self.target))
-        if _elements(value) > ONE_TRANSACTION_ELEMENTS or len(payload) > BATCH_BYTES:
-            self._write_through_temporary(
-                database, key, [list(write_commands(temporary_key(key), value, self.target))], at_ms
-            )
-        else:
-            expiry: list[Command] = [("PEXPIREAT", key, at_ms)] if at_ms else []
-            self._transaction(database, key, [("DEL", key), *commands, *expiry])
-        report.carried += 1
-        report.by_type += 1
+    def _write_by_type(self, database: int, items: Sequence[tuple[bytes, bytes, int]], report: CarryReport) -> None:
+        """Write (key, payload, expiry) by the commands of their types, as many together as memory allows."""
+        waiting: list[tuple[bytes, Sequence[Command]]] = []
+        size_bytes = 0
+        for key, payload, at_ms in items:
+            value = decode(payload)
+            if _elements(value) > ONE_TRANSACTION_ELEMENTS or len(payload) > BATCH_BYTES:
+                self._write_through_temporary(
+                    database, key, [list(write_commands(temporary_key(key), value, self.target))], at_ms
+                )
+            else:
+                expiry: list[Command] = [("PEXPIREAT", key, at_ms)] if at_ms else []
+                commands = [*write_commands(key, value, self.target), *expiry]
+                # SET alone replaces whatever was there, its expiry too.
+                waiting.append(
+                    (key, commands if commands[0][0] == "SET" and len(commands) == 1 else [("DEL", key), *commands])
+                )
+                size_bytes += len(payload)
+                if size_bytes >= BATCH_BYTES:
+                    self._transactions(database, waiting)
+                    waiting, size_bytes = [], 0
+            report.carried += 1
+            report.by_type += 1
+        self._transactions(database, waiting)
 
-    def _transaction(self, database: int, key: bytes, commands: Sequence[Command]) -> None:
-        replies = self.target.execute([(key, pack([("MULTI",), *commands, ("EXEC",)]))], database)[0]
-        outcome = replies[-1]
-        if isinstance(outcome, ReplyError):
-            reasons = [reply for reply in replies[:-1] if isinstance(reply, ReplyError)]
-            raise explain(reasons[0] if reasons else outcome, self.target.address.url, str(commands[-1][0]))
-        for command, reply in zip(commands, outcome, strict=True):
-            if isinstance(reply, ReplyError):
-                raise explain(reply, self.target.address.url, str(command[0]))
+    def _transactions(self, database: int, of_keys: Sequence[tuple[bytes, Sequence[Command]]]) -> None:
+        """Run the commands of each key at once, those of all keys in one pipeline."""
+        packed = [
+            (key, pack(commands if len(commands) == 1 else [("MULTI",), *commands, ("EXEC",)]))
+            for key, commands in of_keys
+        ]
+        replies = self.target.execute(packed, database) if packed else []
+        for (_, commands), reply in zip(of_keys, replies, strict=True):
+            outcome = reply[-1] if len(commands) > 1 else [reply]
+            if isinstance(outcome, ReplyError):
+                reasons = [queued for queued in reply[:-1] if isinstance(queued, ReplyError)]
+                raise explain(reasons[0] if reasons else outcome, self.target.address.url, str(commands[-1][0]))
+            for command, answer in zip(commands, outcome, strict=True):
+                if isinstance(answer, ReplyError):
+                    raise explain(answer, self.target.address.url, str(command[0]))
 
     def _write_through_temporary(
         self, database: int, key: bytes, pieces: Iterable[Sequence[Command]], at_ms: int
@@ -226,7 +244,7 @@ class Carrier:
                 self._all(database, key, [("PEXPIRE", temporary, _TEMPORARY_EXPIRY_MS)])
                 first = False
         expiry: Command = ("PEXPIREAT", key, at_ms) if at_ms else ("PERSIST", key)
-        self._transaction(database, key, [("RENAME", temporary, key), expiry])
+        self._transactions(database, [(key, [("RENAME", temporary, key), expiry])])
 
     def _all(self, database: int, key: bytes, commands: Sequence[Command]) -> None:
         for command, reply in zip(

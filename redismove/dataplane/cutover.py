@@ -7,7 +7,8 @@ The order of the steps is the whole point; with one of them moved, acknowledged 
 2. repair: compare both sides, carry every difference over;
 3. drain: take the mark off, then read, then write; until what is left fits the hold;
 4. hold: the Endpoint says so, then CLIENT PAUSE WRITE at every primary; or, where the server has no such mode, the
-   fence: both access keys changed, then every connection but ours cut;
+   fence: both access keys changed (first the one that nobody uses, which holds nobody), then every connection but
+   ours cut;
 5. settle: PING behind the last notification, drain to zero, PING again; streams with groups once more; nothing about
    the servers has changed, else the hold ends and nothing has changed;
 6. switch: the pause made to outlast the fence, then the Endpoint names the target;
@@ -22,8 +23,10 @@ those are not allowed nothing closes the source, and the cut-over is refused bef
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from redismove.dataplane.connect import ServerAddress, parse_info
@@ -45,7 +48,7 @@ from redismove.dataplane.fence import (
     KeyRotation,
     cut_foreign,
     cut_refusal,
-    newest_id,
+    newest_ids,
     wait_until_refused,
 )
 from redismove.dataplane.follow import FollowBroken
@@ -128,6 +131,7 @@ class CutOver:
         self._pursuit: Pursuit | None = None
         self._pause: WritePause | None = None
         self._old_keys: list[str] = []
+        self._new_keys: dict[KeyName, str] = {}
         self._newest_with_key: dict[tuple[str, int], int] = {}
         self._announced_at = 0.0
         self._hold_began_at = 0.0
@@ -186,10 +190,11 @@ class CutOver:
                     self.pursuit.watch_target(self.target_notify_keyspace_events)
             self.hold()
             self.report.hold_parts_ms.clear()
-            for step in (self.settle, self.check_unchanged, self.outlast, self.switch):
-                began = time.monotonic()
-                step()
-                self.report.hold_parts_ms[step.__name__] = round((time.monotonic() - began) * 1000, 3)
+            with _no_collection():
+                for step in (self.settle, self.check_unchanged, self.outlast, self.switch):
+                    began = time.monotonic()
+                    step()
+                    self.report.hold_parts_ms[step.__name__] = round((time.monotonic() - began) * 1000, 3)
             return True
         except BaseException as error:
             self.let_go()
@@ -353,8 +358,12 @@ class CutOver:
 
     @property
     def _hold_deadline(self) -> float:
-        # The rest is for the switch: a pause that ran out would let writes go to the source unseen.
-        return self._hold_began_at + self._hold_limit_ms / 1000 * 0.8
+        # The rest is for the switch: a pause that ran out would let writes go to the source unseen. Applications on our
+        # client count from when the Endpoint said "hold", which a change of the unused key may make long ago.
+        began_at = self._hold_began_at
+        if self.method == "fence":
+            began_at = min(began_at, self._announced_at + self.limits.notice_ms / 1000)
+        return began_at + self._hold_limit_ms / 1000 * 0.8
 
     @property
     def _fence_ms(self) -> int:
@@ -365,8 +374,11 @@ class CutOver:
         self._announced_at = time.monotonic()
         self.endpoint.hold(self._hold_limit_ms + self.limits.notice_ms)
         self.tell("hold", "the Endpoint says hold")
+        self.endpoint.prepare_switch(self.target_entry)
         # Applications have no way to answer that they hold; the notice is longer than they may believe an old document.
         noticed_at = self._announced_at + self.limits.notice_ms / 1000
+        if self.method == "fence":
+            self.change_unused_key()
         if self.carry:
             self.pursuit.drain_until(noticed_at)
         else:
@@ -383,9 +395,11 @@ class CutOver:
         self._pause.begin(self._hold_limit_ms)
 
     def hold_by_fence(self) -> None:
-        """Hold the writes by closing the source: change the keys, then cut everybody (in this order)."""
+        """Hold the writes by closing the source: change the key in use, then cut everybody (in this order)."""
         self._hold_began_at = time.monotonic()
         self.change_keys()
+        # Applications on our client wait no longer than they were told: past that they would be cut in the midst of it.
+        self._check_time()
         self.cut(until_alone=True)
 
     def settle(self) -> None:
@@ -409,6 +423,9 @@ class CutOver:
             if self.method == "fence":
                 # Nothing pauses the source: whatever got in by another way has left a notification.
                 self.pursuit.check_still_empty()
+        self._check_time()
+
+    def _check_time(self) -> None:
         if time.monotonic() > self._hold_deadline:
             held_ms = (time.monotonic() - self._hold_began_at) * 1000
             raise HoldFailed(f"the hold took {held_ms:.0f} ms, allowed are {self._hold_limit_ms} ms")
@@ -478,24 +495,42 @@ class CutOver:
             ) from error
         self.tell("fence", "the source is closed to everybody else", cut=self.report.connections_cut)
 
+    def change_unused_key(self) -> None:
+        """
+        Change the key that nobody is said to use, before the hold.
+
+        Not before the Endpoint says "hold": from then on applications fetch no key, and none of them gets the new one.
+        """
+        if self.keys is not None:
+            self._regenerate("Secondary" if self.used_key == "Primary" else "Primary")
+
     def change_keys(self) -> None:
         """Change both access keys, first the one that nobody is said to use; wait until the old ones are refused."""
         if self.keys is None:
             return
-        unused: KeyName = "Secondary" if self.used_key == "Primary" else "Primary"
+        self.change_unused_key()
         # New connections of ours log in with the first new key while the second changes.
-        names: tuple[KeyName, KeyName] = (unused, self.used_key)
-        new = []
-        for name in names:
-            self.report.keys_changed = True
-            new.append(self.keys.regenerate(name))
-            self.source.use(new[-1])
+        self._regenerate(self.used_key)
         wait_until_refused(self.source.controls(), self._old_keys)
-        self._old_keys = new
+        self._old_keys = list(self._new_keys.values())
         # Every connection with a higher id than these was opened when no old key worked any more.
-        self._newest_with_key = {
-            (connection.host, connection.port): newest_id(connection) for connection in self.source.controls()
-        }
+        self._newest_with_key = newest_ids(self.source.controls())
+
+    def _regenerate(self, name: KeyName) -> None:
+        """Change a key unless this run has done so; before the switch keep up with the source meanwhile."""
+        if self.keys is None or name in self._new_keys:
+            return
+        self.report.keys_changed = True
+        if self._switched or not self.carry:
+            new = self.keys.regenerate(name)
+        else:
+            # A service may take seconds for it, in which everybody who is logged in writes on.
+            with ThreadPoolExecutor(1) as pool:
+                changing = pool.submit(self.keys.regenerate, name)
+                self.pursuit.drain_while(lambda: not changing.done())
+                new = changing.result()
+        self._new_keys[name] = new
+        self.source.use(new)
 
     def cut(self, *, until_alone: bool) -> None:
         """Cut every connection of others; with *until_alone* until nobody is left."""
@@ -576,6 +611,18 @@ class CutOver:
         for held in (self._source, self._target):
             if held is not None:
                 held.close()
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from looking for garbage: everybody would wait for it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _same(one: EndpointEntry, other: EndpointEntry) -> bool:

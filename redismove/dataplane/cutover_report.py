@@ -70,8 +70,8 @@ class CutoverReport:
 
     Attributes:
         method: how the writes were held.
-        hold_ms: from the first PAUSE (or the change of the first key) to the switch.
-        hold_parts_ms: of that, by step: carrying the rest over, proving that nothing changed, the longer pause, the switch.
+        hold_ms: from the first PAUSE (or the change of the key in use) to the switch.
+        hold_parts_ms: of that, by step: carry the rest over, prove that nothing changed, lengthen the pause, switch.
         announced_ms: from the Endpoint saying "hold" to the switch.
         total_ms: from the first PAUSE (or change) to the end of the hold, fence included.
         repair_s: all passes over all keys together.

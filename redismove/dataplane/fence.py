@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from redismove.dataplane.connect import Connection
+from redismove.dataplane.connect import Connection, Packed, exchange, pack
 from redismove.dataplane.errors import DataPlaneError, ReplyError, explain
 
 KeyName = Literal["Primary", "Secondary"]
@@ -84,17 +84,37 @@ def foreign_clients(
         own_ids: the ids of our connections there; *connection*'s own is always spared.
         system_users: user names of the service; replication links are spared whatever their user.
     """
-    spared = {*own_ids, connection.client_id()}
+    return _foreign(own_ids, _lists([connection])[0], system_users)
+
+
+def _lists(connections: Sequence[Connection]) -> list[tuple[int, list[Client]]]:
+    """Ask every primary at once: the id of the connection that asks, and all clients there."""
+    answers = exchange([(connection, pack([("CLIENT", "ID"), ("CLIENT", "LIST")])) for connection in connections])
+    for connection, replies in zip(connections, answers, strict=True):
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise explain(reply, connection.where, "CLIENT LIST")
+    return [(int(own_id), parse_client_list(clients)) for own_id, clients in answers]
+
+
+def _foreign(own_ids: Collection[int], listed: tuple[int, list[Client]], system_users: Collection[str]) -> list[Client]:
+    own_id, clients = listed
     return [
         client
-        for client in parse_client_list(connection.call("CLIENT", "LIST"))
-        if client.id not in spared and not client.is_replication and client.user not in system_users
+        for client in clients
+        if client.id != own_id
+        and client.id not in own_ids
+        and not client.is_replication
+        and client.user not in system_users
     ]
 
 
-def newest_id(connection: Connection) -> int:
-    """Return the highest id among the connections of one primary; who comes later has a higher one."""
-    return max(client.id for client in parse_client_list(connection.call("CLIENT", "LIST")))
+def newest_ids(connections: Sequence[Connection]) -> dict[tuple[str, int], int]:
+    """Return the highest id among the clients of each primary (host, port); who comes later has a higher one."""
+    return {
+        (connection.host, connection.port): max(client.id for client in clients)
+        for connection, (_, clients) in zip(connections, _lists(connections), strict=True)
+    }
 
 
 def cut_refusal(connections: Iterable[Connection]) -> str | None:
@@ -171,26 +191,28 @@ def cut_foreign(
     """
     result = CutResult()
     deadline = time.monotonic() + timeout_s
-    for connection in connections:
-        newest = newest_with_key(connection)
-        while True:
-            found = foreign_clients(connection, own_ids(connection), system_users=system_users)
+    todo = list(connections)
+    while todo:
+        kills: list[tuple[Connection, Packed]] = []
+        for connection, listed in zip(todo, _lists(todo), strict=True):
+            found = _foreign(own_ids(connection), listed, system_users)
+            newest = newest_with_key(connection)
             inside = [client for client in found if newest is None or client.id <= newest]
             if not found or (not inside and result.rounds):
-                break
+                continue
             if inside and time.monotonic() >= deadline:
                 others = ", ".join(f"{client.user}@{client.address}" for client in inside[:3])
                 raise FenceFailed(
                     f"{connection.where}: {len(inside)} connections of others are still there after {timeout_s:g} s "
                     f"of cutting (first: {others}); stop those applications, or change their credentials"
                 )
-            result.rounds += 1
-            replies = connection.pipeline([("CLIENT", "KILL", "ID", client.id) for client in found])
+            kills.append((connection, pack([("CLIENT", "KILL", "ID", client.id) for client in found])))
+            result.without_key += len(found) - len(inside)
+        for (connection, _), replies in zip(kills, exchange(kills), strict=True):
             for reply in replies:
                 if isinstance(reply, ReplyError):
                     raise FenceFailed(str(explain(reply, connection.where, "CLIENT KILL")))
                 result.cut += int(reply)
-            result.without_key += len(found) - len(inside)
-            if not until_alone:
-                break
+        todo = [connection for connection, _ in kills] if until_alone else []
+        result.rounds += 1
     return result

@@ -17,11 +17,11 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from redismove.dataplane.connect import Connection, Node, Server, parse_info
+from redismove.dataplane.connect import Connection, Node, Reply, Server, exchange, pack, parse_info
 from redismove.dataplane.errors import CommandBlocked, ConnectionLost, DataPlaneError, ReplyError
 
 Mark = tuple[int, bytes]
@@ -388,30 +388,24 @@ class SourceState:
     nodes: dict[tuple[str, int], NodeState] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, connections: Iterable[Connection], *, clustered: bool) -> SourceState:
-        """Read run_id, role, the counters of flushes, swaps and all commands, and the cluster's epoch and slots."""
-        nodes: dict[tuple[str, int], NodeState] = {}
-        for connection in connections:
-            sections = ("server", "replication", "commandstats", "stats")
-            commands: list[tuple[str, ...]] = [("INFO", section) for section in sections]
-            if clustered:
-                commands += [("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")]
-            replies = connection.pipeline(commands)
-            for reply in replies:
-                if isinstance(reply, ReplyError):
-                    raise reply
-            server, replication, by_command, stats = (parse_info(reply) for reply in replies[:4])
-            cluster = None
-            if clustered:
-                cluster = (parse_info(replies[4]).get("cluster_current_epoch"), repr(replies[5]))
-            nodes[(connection.host, connection.port)] = NodeState(
-                run_id=server.get("run_id", ""),
-                role=replication.get("role", ""),
-                flushes=_flushes(by_command),
-                cluster=cluster,
-                commands=int(stats.get("total_commands_processed", "0")),
-            )
-        return cls(nodes)
+    def read_together(cls, servers: Sequence[tuple[Sequence[Connection], bool]]) -> list[SourceState]:
+        """
+        Read run_id, role, the counters of flushes, swaps and all commands, and the cluster's epoch and slots.
+
+        Args:
+            servers: for each a connection to each primary, and whether it is a cluster; all are asked at the same time.
+        """
+        sections = [("INFO", section) for section in ("server", "replication", "commandstats", "stats")]
+        requests = [
+            (connection, pack([*sections, *([("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")] if clustered else [])]))
+            for connections, clustered in servers
+            for connection in connections
+        ]
+        replies = iter(exchange(requests))
+        return [
+            cls({(connection.host, connection.port): _node_state(next(replies)) for connection in connections})
+            for connections, _ in servers
+        ]
 
     def changes_since(self, earlier: SourceState) -> list[str]:
         """Return one phrase for each thing that changed since *earlier*; empty when all is as it was."""
@@ -443,6 +437,23 @@ class SourceState:
             return {where: replace(node, flushes=()) for where, node in state.nodes.items()}
 
         return without(self) == without(earlier)
+
+
+def _node_state(replies: list[Reply]) -> NodeState:
+    for reply in replies:
+        if isinstance(reply, ReplyError):
+            raise reply
+    server, replication, by_command, stats = (parse_info(reply) for reply in replies[:4])
+    cluster = None
+    if len(replies) > 4:
+        cluster = (parse_info(replies[4]).get("cluster_current_epoch"), repr(replies[5]))
+    return NodeState(
+        run_id=server.get("run_id", ""),
+        role=replication.get("role", ""),
+        flushes=_flushes(by_command),
+        cluster=cluster,
+        commands=int(stats.get("total_commands_processed", "0")),
+    )
 
 
 def _flushes(stats: dict[str, str]) -> tuple[tuple[str, int], ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from redismove.dataplane.carry import Carrier
-from redismove.dataplane.connect import Server
+from redismove.dataplane.connect import Connection, Server
 from redismove.dataplane.cutover_report import CutoverGaveUp, CutoverLimits, CutoverReport, Teller
 from redismove.dataplane.follow import (
     DirtyKeys,
@@ -129,9 +129,12 @@ class Pursuit:
 
     def gap(self) -> str | None:
         """Tell what kept changes from being seen since `follow`; None when nothing did."""
+        return self._gap(self._read_state())
+
+    def _gap(self, state: SourceState) -> str | None:
         if self._follower is not None and self._follower.broken is not None:
             return f"the notifications broke off ({self._follower.broken})"
-        changes = self._read_state().changes_since(self._state)
+        changes = state.changes_since(self._state)
         return f"the source changed: {'; '.join(changes)}" if changes else None
 
     def repair(self) -> None:
@@ -176,6 +179,7 @@ class Pursuit:
                 repaired=done.repaired,
             )
 
+        self._streams.forget_all()
         done = repair(self.source.server, self.target, self._carrier, deadline=self._deadline, on_progress=progress)
         self.dirty.add(done.unsettled)
         self._report.repair_s += done.seconds
@@ -265,11 +269,15 @@ class Pursuit:
 
     def drain_until(self, moment: float) -> None:
         """Keep up until a monotonic time."""
-        while (remaining_s := moment - time.monotonic()) > 0:
+        self.drain_while(lambda: time.monotonic() < moment)
+
+    def drain_while(self, goes_on: Callable[[], bool]) -> None:
+        """Keep up for as long as *goes_on* says so."""
+        while goes_on():
             if self.following and len(self.dirty):
                 self.drain_round()
             else:
-                time.sleep(min(remaining_s, 0.001))
+                time.sleep(0.001)
 
     def drain_round(self, limit: int | None = None) -> float:
         """
@@ -283,14 +291,16 @@ class Pursuit:
         self.carry(marks)
         self._report.keys_drained += len(marks)
         if limit is None:
-            self._streams.carry(self._carrier, self._group_streams)
+            self._streams.carry(self._carrier, self._group_streams.difference(marks))
         return time.monotonic() - began
 
     def carry(self, marks: list[Mark]) -> None:
         """Carry keys over as they are now."""
+        # Streams with groups by their own carrier: it knows what the target has, and need not carry them once more.
+        streams = self._group_streams.intersection(marks) - self._carrier.big
         try:
-            self._streams.forget(marks)
-            self.dirty.add(carry_marks(self._carrier, marks))
+            self.dirty.add(carry_marks(self._carrier, [mark for mark in marks if mark not in streams]))
+            self._streams.carry(self._carrier, streams)
         except BaseException:
             # Some are carried, some are not: all of them are to be carried again.
             self.dirty.add(marks)
@@ -316,16 +326,18 @@ class Pursuit:
             return
         self.marker()
         self._report.left_for_hold = len(self.dirty)
-        # What reading did to a stream's groups was not notified.
         self._look_for_groups()
-        carried = set(self._streams.carry(self._carrier, self._group_streams))
-        self._report.streams_for_hold = len(carried)
+        carried: set[Mark] = set()
         while marks := self.dirty.take():
             carried.update(marks)
             self.carry(marks)
             self.marker()
             if time.monotonic() >= hold_deadline:
                 raise HoldFailed(f"{len(self.dirty)} changed keys were left when the time of the hold was over")
+        # What reading did to a stream's groups was not notified; those above were read while the writes were held.
+        unseen = self._streams.carry(self._carrier, self._group_streams - carried)
+        self._report.streams_for_hold = len(unseen)
+        carried.update(unseen)
         different = differing(self.source.server, self.target, carried, self._pair)
         if different:
             # A key may have expired between the two reads.
@@ -355,9 +367,10 @@ class Pursuit:
             FollowBroken: changes were missed.
             Changed: the target is another.
         """
-        if (gap := self.gap()) is not None:
+        source, target = SourceState.read_together([self._source_side, self._target_side])
+        if (gap := self._gap(source)) is not None:
             raise FollowBroken(gap)
-        changes = self._target_changes()
+        changes = target.changes_since(self._target_state)
         if changes:
             raise Changed(f"the target changed: {'; '.join(changes)}")
 
@@ -488,11 +501,18 @@ class Pursuit:
                 follower.stop()
 
     def _read_state(self) -> SourceState:
-        return SourceState.read(self.source.controls(), clustered=self.source.server.clustered)
+        return SourceState.read_together([self._source_side])[0]
 
     def _read_target_state(self) -> SourceState:
-        connections = [self.target.connection(node) for node in self.target.nodes]
-        return SourceState.read(connections, clustered=self.target.clustered)
+        return SourceState.read_together([self._target_side])[0]
+
+    @property
+    def _source_side(self) -> tuple[list[Connection], bool]:
+        return self.source.controls(), self.source.server.clustered
+
+    @property
+    def _target_side(self) -> tuple[list[Connection], bool]:
+        return [self.target.connection(node) for node in self.target.nodes], self.target.clustered
 
     def _changes(self) -> int:
         """Return the source's count of changes; it falls to 0 with each of its saves."""

@@ -175,12 +175,17 @@ class StreamCarrier:
         for mark in marks:
             self._carried.pop(mark, None)
 
+    def forget_all(self) -> None:
+        """Note that somebody else carries any key."""
+        self._carried.clear()
+
     def carry(self, carrier: Carrier, marks: Iterable[Mark]) -> list[Mark]:
         """Carry those of *marks* over that changed since they were carried here; return them."""
         changed: list[Mark] = []
         for database, keys in by_database(marks):
             big = [key for key in keys if (database, key) in carrier.big]
             carrier.carry(database, big)
+            self.forget((database, key) for key in big)
             changed += [(database, key) for key in big]
             small = [key for key in keys if (database, key) not in carrier.big]
             for start in range(0, len(small), _STREAMS):
