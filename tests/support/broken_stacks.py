@@ -556,7 +556,9 @@ def _record(move: Move, changes: Mapping[str, Mapping[str, Any]]) -> None:
 def _laid_over(there: Any, change: Any) -> Any:
     if callable(change):
         return change()
-    if isinstance(change, Mapping) and isinstance(there, Mapping):
+    if isinstance(change, Mapping):
+        if not isinstance(there, Mapping):
+            return there  # an input that is known only afterwards
         return {**there, **{key: _laid_over(there.get(key), value) for key, value in change.items()}}
     return change
 
