@@ -134,6 +134,12 @@ def _job_is_gone(move: Move) -> Broken | None:
     )
 
 
+def _copies_inside(move: Move) -> bool:
+    # A job that is not known yet is neither there nor absent: `known` says so.
+    job = None if move.copy_job is None else known(move.copy_job)
+    return move.source is not None and job is None and not carried(move)
+
+
 RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-C01",
@@ -151,7 +157,7 @@ RULES: tuple[Rule, ...] = (
         ),
         methods=_COPY,
         stages=frozenset({stages.PREPARE, stages.REPLICATE}),
-        applies=lambda move: move.source is not None and move.copy_job is None and not carried(move),
+        applies=_copies_inside,
         check=_near_source,
         level=Level.ADVISORY,
         severity="low",
