@@ -6,12 +6,14 @@ VENV_PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 TOOLS_PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.venv/bin:$(PATH)
 
-# What the demo moves, and how: METHOD=geo-replication SHARDS=3 KEYS=50000 RATE=500; METHOD=rdb CATCH_UP=false
+# What the demo moves, and how: METHOD=geo-replication SHARDS=3 KEYS=50000 RATE=500; METHOD=rdb CATCH_UP=false; SKU=P1 TO=managed
 METHOD ?=
 SHARDS ?=
 KEYS ?=
 RATE ?=
 CATCH_UP ?=
+SKU ?=
+TO ?=
 # What is tested: TIER=unit, or several: TIER="unit redis"; PYTEST=... is handed on to pytest
 TIER ?=
 PYTEST ?=
@@ -27,10 +29,11 @@ help: ## list the targets
 setup: ## bring the Python packages, Pulumi and redis-server
 	@$(PYTHON) tools/bootstrap.py
 
-demo: setup ## move a cache with 50,000 keys on this machine [METHOD=... SHARDS=... KEYS=... RATE=... CATCH_UP=false]
+demo: setup ## move a cache with 50,000 keys on this machine [METHOD=... SHARDS=... KEYS=... RATE=... CATCH_UP=false SKU=... TO=managed]
 	@PATH="$(TOOLS_PATH)" $(VENV_PYTHON) tools/demo.py \
 		$(if $(METHOD),--method "$(METHOD)") $(if $(SHARDS),--shards "$(SHARDS)") $(if $(KEYS),--keys "$(KEYS)") \
-		$(if $(RATE),--rate "$(RATE)") $(if $(CATCH_UP),--catch-up "$(CATCH_UP)")
+		$(if $(RATE),--rate "$(RATE)") $(if $(CATCH_UP),--catch-up "$(CATCH_UP)") \
+		$(if $(SKU),--sku "$(SKU)") $(if $(TO),--to "$(TO)")
 
 test: setup ## run the tests, tier after tier [TIER=unit]
 	@PATH="$(TOOLS_PATH)" $(VENV_PYTHON) tools/run_tests.py $(TIER) $(if $(PYTEST),-- $(PYTEST))

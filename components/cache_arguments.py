@@ -1,11 +1,11 @@
-"""Facts about a cache as arguments of `azure_native.redis.Redis`."""
+"""Facts about a cache as arguments of `azure_native.redis.Redis`, or of a redisEnterprise cluster and its database."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pulumi
-from pulumi_azure_native import redis
+from pulumi_azure_native import redis, redisenterprise
 
 from redismove.facts import REPORTED_ONLY, CacheFacts
 
@@ -62,3 +62,54 @@ def redis_arguments(facts: CacheFacts) -> dict[str, Any]:
             type=facts.identity_type, user_assigned_identities=list(facts.user_assigned_identities) or None
         )
     return arguments
+
+
+_EVICTION = {
+    "allkeys-lfu": "AllKeysLFU",
+    "allkeys-lru": "AllKeysLRU",
+    "allkeys-random": "AllKeysRandom",
+    "volatile-lru": "VolatileLRU",
+    "volatile-lfu": "VolatileLFU",
+    "volatile-ttl": "VolatileTTL",
+    "volatile-random": "VolatileRandom",
+    "noeviction": "NoEviction",
+}
+DATABASE = "default"
+"""The name of a cluster's one database."""
+
+
+def cluster_arguments(facts: CacheFacts) -> dict[str, Any]:
+    """Return the arguments that declare the cluster of the managed cache *facts* describe."""
+    arguments: dict[str, Any] = {
+        "cluster_name": facts.name,
+        "resource_group_name": facts.resource_group,
+        "location": facts.location,
+        "sku": redisenterprise.SkuArgs(name=facts.sku_name, capacity=facts.sku_capacity or None),
+        "high_availability": "Enabled" if facts.replicas_per_primary else "Disabled",
+        "minimum_tls_version": facts.minimum_tls_version or "1.2",
+        "public_network_access": facts.public_network_access,
+        "tags": dict(facts.tags),
+    }
+    if facts.zones:
+        arguments["zones"] = list(facts.zones)
+    if facts.identity_type and facts.identity_type != "None":
+        arguments["identity"] = redisenterprise.ManagedServiceIdentityArgs(
+            type=facts.identity_type, user_assigned_identities=list(facts.user_assigned_identities) or None
+        )
+    return arguments
+
+
+def database_arguments(facts: CacheFacts) -> dict[str, Any]:
+    """Return the arguments that declare the database of the managed cache *facts* describe."""
+    eviction = facts.redis_configuration.get("maxmemory-policy", "volatile-lru")
+    return {
+        "cluster_name": facts.name,
+        "resource_group_name": facts.resource_group,
+        "database_name": DATABASE,
+        "client_protocol": facts.client_protocol or "Encrypted",
+        "port": facts.ssl_port,
+        "clustering_policy": facts.clustering_policy or "OSSCluster",
+        "eviction_policy": _EVICTION.get(eviction, eviction),
+        # Azure's default is Disabled, and nobody could log in by key.
+        "access_keys_authentication": "Disabled" if facts.access_keys_disabled else "Enabled",
+    }

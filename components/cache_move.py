@@ -84,7 +84,13 @@ class CacheMove(pulumi.ComponentResource):
                 opts=behind_gate,
             )
             needs.extend(target.parts)
-        if source is not None and settings.enable_notifications and declared.target:
+        if (
+            source is not None
+            and move.source is not None
+            and move.source.product == REDIS  # a managed one has no such setting in the version we speak
+            and settings.enable_notifications
+            and declared.target
+        ):
             # After the target: where Azure refuses to make one, nothing may have changed.
             needs.append(
                 KeyspaceNotifications(
@@ -206,7 +212,7 @@ class CacheMove(pulumi.ComponentResource):
             "endpoint": {"host": endpoint.host, "port": endpoint.port, "resourceId": endpoint.resourceId},
             "cutover": endpoint.cutover,
             "options": plan.stable_summary(move),
-            "notCarried": list(not_carried(move.source)) if move.source else [],
+            "notCarried": list(not_carried(move.source, to=self._target_product)) if move.source else [],
         }
 
 

@@ -24,6 +24,11 @@ _BUSY: Final = ("Conflict", "busy processing", "AnotherOperationInProgress")
 _MOST_TRIES: Final = 20
 
 
+def _of_cache(resource_id: str) -> str:
+    """Return the id of the cache that a resource is: of the cluster, for a managed cache's database."""
+    return resource_id.partition("/databases/")[0]
+
+
 class DeletionRefused(RedismoveError):
     """A deletion that the rules do not allow now."""
 
@@ -104,7 +109,7 @@ class Guards:
     def _source(self, args: pulumi.ResourceHookArgs) -> None:
         survey = self._look()
         move = survey.move
-        if not same(args.id, move.source_id):
+        if not same(_of_cache(args.id), move.source_id):
             raise DeletionRefused(
                 f"cache {args.id}: found another cache configured as the source ({move.source_id}), allowed the "
                 "cache that was "
@@ -121,7 +126,7 @@ class Guards:
     def _target(self, args: pulumi.ResourceHookArgs) -> None:
         survey = self._look()
         move = survey.move
-        if move.endpoint is not None and same(move.endpoint.resource_id, args.id):
+        if move.endpoint is not None and same(move.endpoint.resource_id, _of_cache(args.id)):
             raise DeletionRefused(
                 f"target {args.id}: found applications sent to it, allowed only a cache that nobody uses; cut over "
                 "to the source "

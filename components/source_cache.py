@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_azure_native import redis
+from pulumi_azure_native import redis, redisenterprise
 
-from components.cache_arguments import redis_arguments, within
-from redismove.facts import CacheFacts
+from components.cache_arguments import DATABASE, cluster_arguments, database_arguments, redis_arguments, within
+from redismove.facts import MANAGED, CacheFacts
 from redismove.stages import Declaration
 
 
@@ -18,7 +18,7 @@ class SourceCache(pulumi.ComponentResource):
     nothing here can write to it. Before `retire` it is protected, and kept in Azure should it leave the state.
     """
 
-    cache: redis.Redis
+    cache: redis.Redis | redisenterprise.RedisEnterprise
 
     def __init__(
         self,
@@ -35,18 +35,41 @@ class SourceCache(pulumi.ComponentResource):
         seconds.
         """
         super().__init__("redismove:index:SourceCache", name, {"cacheId": facts.id}, opts)
-        self.cache = redis.Redis(
+        options = pulumi.ResourceOptions(
+            parent=self,
+            ignore_changes=["*"],
+            protect=declared.source_protected,
+            retain_on_delete=declared.source_retained,
+            hooks=hooks,
+            custom_timeouts=within(settle_s),
+        )
+        if facts.product == MANAGED:
+            self.cache = self._cluster(facts, options)
+        else:
+            self.cache = redis.Redis(
+                "source",
+                **redis_arguments(facts),
+                opts=pulumi.ResourceOptions.merge(
+                    options, pulumi.ResourceOptions(import_=facts.id, additional_secret_outputs=["accessKeys"])
+                ),
+            )
+        self.register_outputs({"id": self.cache.id})
+
+    def _cluster(self, facts: CacheFacts, options: pulumi.ResourceOptions) -> redisenterprise.RedisEnterprise:
+        """Declare a managed source: its cluster, and the database that goes with it."""
+        cluster = redisenterprise.RedisEnterprise(
             "source",
-            **redis_arguments(facts),
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                import_=facts.id,
-                ignore_changes=["*"],
-                protect=declared.source_protected,
-                retain_on_delete=declared.source_retained,
-                hooks=hooks,
-                custom_timeouts=within(settle_s),
-                additional_secret_outputs=["accessKeys"],
+            **cluster_arguments(facts),
+            opts=pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(import_=facts.id)),
+        )
+        redisenterprise.Database(
+            "source-database",
+            **database_arguments(facts),
+            opts=pulumi.ResourceOptions.merge(
+                options,
+                pulumi.ResourceOptions(
+                    import_=f"{facts.id}/databases/{DATABASE}", depends_on=[cluster], deleted_with=cluster
+                ),
             ),
         )
-        self.register_outputs({"id": self.cache.id})
+        return cluster

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_azure_native import redis
+from pulumi_azure_native import redis, redisenterprise
 
-from components.cache_arguments import redis_arguments, within
-from redismove.facts import CacheFacts
+from components.cache_arguments import DATABASE, cluster_arguments, database_arguments, redis_arguments, within
+from redismove.facts import MANAGED, CacheFacts
 from redismove.stages import Declaration
 
 
@@ -18,7 +18,7 @@ class TargetCache(pulumi.ComponentResource):
     cache that this stack did not make is used as it is, and stays in Azure when it leaves the state.
     """
 
-    cache: redis.Redis
+    cache: redis.Redis | redisenterprise.RedisEnterprise
     parts: list[pulumi.Resource]
 
     def __init__(
@@ -41,24 +41,69 @@ class TargetCache(pulumi.ComponentResource):
         """
         super().__init__("redismove:index:TargetCache", name, {"cacheId": facts.id}, opts)
         foreign = live is not None and not made_by_stack
-        self.cache = redis.Redis(
+        import_id = live.id if live is not None else None
+        options = pulumi.ResourceOptions(
+            parent=self,
+            ignore_changes=["*"] if foreign else _ignored(facts, declared),
+            retain_on_delete=foreign,
+            protect=declared.target_protected,
+            hooks=hooks,
+            custom_timeouts=within(settle_s),
+        )
+        if facts.product == MANAGED:
+            self._managed(facts, live, options)
+        else:
+            self.cache = redis.Redis(
+                "target",
+                **redis_arguments(facts),
+                opts=pulumi.ResourceOptions.merge(
+                    options, pulumi.ResourceOptions(import_=import_id, additional_secret_outputs=["accessKeys"])
+                ),
+            )
+            self.parts = [self.cache]
+            if not foreign:
+                self._details(facts, live)
+        self.register_outputs({"id": self.cache.id, "hostName": self.cache.host_name})
+
+    def _managed(self, facts: CacheFacts, live: CacheFacts | None, options: pulumi.ResourceOptions) -> None:
+        """Declare a managed target: its cluster, the database on it, and who may sign in to that."""
+        database_id = f"{facts.id}/databases/{DATABASE}"
+        self.cache = redisenterprise.RedisEnterprise(
             "target",
-            **redis_arguments(facts),
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                import_=live.id if live is not None else None,
-                ignore_changes=["*"] if foreign else _ignored(declared),
-                retain_on_delete=foreign,
-                protect=declared.target_protected,
-                hooks=hooks,
-                additional_secret_outputs=["accessKeys"],
-                custom_timeouts=within(settle_s),
+            **cluster_arguments(facts),
+            opts=pulumi.ResourceOptions.merge(
+                options, pulumi.ResourceOptions(import_=live.id if live is not None else None)
             ),
         )
-        self.parts = [self.cache]
-        if not foreign:
-            self._details(facts, live)
-        self.register_outputs({"id": self.cache.id, "hostName": self.cache.host_name})
+        # A killed update may have made the cluster alone; its database then has no clustering policy yet.
+        has_database = live is not None and bool(live.clustering_policy)
+        database = redisenterprise.Database(
+            "target-database",
+            **database_arguments(facts),
+            opts=pulumi.ResourceOptions.merge(
+                options,
+                pulumi.ResourceOptions(
+                    import_=database_id if has_database else None, depends_on=[self.cache], deleted_with=self.cache
+                ),
+            ),
+        )
+        self.parts = [self.cache, database]
+        if live is not None and options.retain_on_delete:
+            return
+        for assignment in facts.access_policy_assignments:
+            there = live is not None and any(a.name == assignment.name for a in live.access_policy_assignments)
+            self.parts.append(
+                redisenterprise.AccessPolicyAssignment(
+                    f"target-access-{assignment.name}",
+                    access_policy_assignment_name=assignment.name,
+                    access_policy_name=assignment.access_policy_name,
+                    cluster_name=facts.name,
+                    database_name=DATABASE,
+                    resource_group_name=facts.resource_group,
+                    user={"object_id": assignment.object_id},
+                    opts=self._child(f"{database_id}/accessPolicyAssignments/{assignment.name}" if there else None),
+                )
+            )
 
     def _details(self, facts: CacheFacts, live: CacheFacts | None) -> None:
         where = {"resource_group_name": facts.resource_group, "cache_name": self.cache.name}
@@ -129,7 +174,7 @@ class TargetCache(pulumi.ComponentResource):
         )
 
 
-def _ignored(declared: Declaration) -> list[str]:
+def _ignored(facts: CacheFacts, declared: Declaration) -> list[str]:
     """
     Properties whose differences are not acted upon.
 
@@ -138,5 +183,7 @@ def _ignored(declared: Declaration) -> list[str]:
     whole cache, would fill a linked target anew, or disturb applications, for what somebody changed by hand and a
     refresh has read; from `cutover` on it is TargetPosture's.
     """
+    if facts.product == MANAGED:
+        return ["location"]
     after_prepare = declared.replication or declared.evidence or declared.target_protected
     return ["location", "redisVersion", *(["redisConfiguration"] if after_prepare else [])]

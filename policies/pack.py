@@ -70,15 +70,20 @@ class Seen:
 
     def __init__(self) -> None:
         self.caches: dict[str, CacheFacts] = {}
+        self.clusters: dict[str, CacheFacts] = {}
         self.firewall_rules: dict[str, dict[str, FirewallRule]] = {}
         self.told: set[tuple[str, str]] = set()
 
     def look_at(self, kind: str, props: Mapping[str, Any]) -> None:
-        """Remember a cache or a firewall rule by the cache's name."""
+        """Remember a cache, a cluster or a firewall rule by the cache's name."""
         if kind == "Redis":
             cache = reading.cache_of(props)
             if isinstance(cache.name, str):
                 self.caches[cache.name.lower()] = cache
+        elif kind == "RedisEnterprise":
+            cluster = reading.cluster_of(props)
+            if isinstance(cluster.name, str):
+                self.clusters[cluster.name.lower()] = cluster
         elif kind == "FirewallRule":
             name, rule = reading.firewall_rule_of(props)
             if isinstance(name, str) and isinstance(rule.name, str):
@@ -123,6 +128,13 @@ def _on_resource(rule: Rule, seen: Seen) -> ResourceValidationPolicy:
         seen.look_at(kind, args.props)
         if kind == "Redis" and rule.plain == "cache":
             _tell(rule.judge(_alone(reading.cache_of(args.props))), report, args.urn)
+        elif kind == "RedisEnterprise" and rule.plain == "cache":
+            _tell(rule.judge(_alone(reading.cluster_of(args.props))), report, args.urn)
+        elif kind == "Database" and rule.plain == "database":
+            name = reading.cluster_name_of(args.props)
+            cluster = seen.clusters.get(name.lower()) if isinstance(name, str) else None
+            if cluster is not None:
+                _tell(rule.judge(_alone(reading.database_of(args.props, cluster))), report, args.urn)
         elif kind == "LinkedServer" and rule.plain == "link":
             primary, secondary = (seen.cache(name) for name in reading.linked_names(args.props))
             if primary is not None and secondary is not None:

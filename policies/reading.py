@@ -14,10 +14,13 @@ from typing import Any, Final
 
 from pulumi_policy.proxy import UnknownValueError
 
-from redismove.facts import NOT_KNOWN, CacheFacts, FirewallRule, Move, from_dict
+from redismove.facts import MANAGED, NOT_KNOWN, CacheFacts, FirewallRule, Move, from_dict
 
 GATE: Final = "pulumi-python:dynamic/redismove:StageGate"
-_AZURE_TYPE: Final = re.compile(r"azure-native:(?:redis|cache)(?:/v\w+)?:(?P<kind>Redis|LinkedServer|FirewallRule)")
+_AZURE_TYPE: Final = re.compile(
+    r"azure-native:(?:redis|redisenterprise|cache)(?:/v\w+)?:"
+    r"(?P<kind>Redis|LinkedServer|FirewallRule|RedisEnterprise|Database)"
+)
 _OF_A_MOVE: Final = "redismove:index:CacheMove$"
 _CACHE_ID: Final = re.compile(
     r"/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/Microsoft\.Cache/redis/([^/]+)", re.I
@@ -26,7 +29,10 @@ _REGION_BLANKS: Final = re.compile(r"\s+")
 
 
 def kind_of(resource_type: str) -> str:
-    """Return "Redis", "LinkedServer" or "FirewallRule" for such a resource of azure-native, of any version; else ""."""
+    """
+    Return what a resource of azure-native is, of any version: "Redis", "LinkedServer", "FirewallRule",
+    "RedisEnterprise" or "Database"; "" for any other.
+    """
     match = _AZURE_TYPE.fullmatch(resource_type)
     return match["kind"] if match else ""
 
@@ -105,6 +111,43 @@ def cache_of(props: Mapping[str, Any], firewall_rules: Sequence[FirewallRule] = 
     )
 
 
+def cluster_of(props: Mapping[str, Any]) -> CacheFacts:
+    """Return the facts that the inputs (or outputs) of an `azure-native:redisenterprise:RedisEnterprise` show."""
+    sku = known(props, "sku", {})
+    name = _first(props, "clusterName", "name", default=NOT_KNOWN)
+    return CacheFacts(
+        id="",
+        name=name.rsplit("/", 1)[-1] if isinstance(name, str) else name,
+        resource_group=known(props, "resourceGroupName", ""),
+        subscription_id="",
+        location=_region(known(props, "location", "")),
+        product=MANAGED,
+        sku_name=_part(sku, "name", NOT_KNOWN),
+        sku_family="",
+        sku_capacity=_whole_number(_part(sku, "capacity", 0)),
+        redis_version="",
+        zones=_texts(known(props, "zones", [])),
+        minimum_tls_version=_text(known(props, "minimumTlsVersion", "")),
+        public_network_access=_text(known(props, "publicNetworkAccess", "Enabled")),
+    )
+
+
+def database_of(props: Mapping[str, Any], cluster: CacheFacts) -> CacheFacts:
+    """Return *cluster* with the database that an `azure-native:redisenterprise:Database` declares on it."""
+    return dataclasses.replace(
+        cluster,
+        clustering_policy=_text(known(props, "clusteringPolicy", "OSSCluster")),
+        client_protocol=_text(known(props, "clientProtocol", "Encrypted")),
+        access_keys_disabled=_off(known(props, "accessKeysAuthentication", "Disabled")),
+    )
+
+
+def cluster_name_of(props: Mapping[str, Any]) -> Any:
+    """Return the name of the cluster that an `azure-native:redisenterprise:Database` stands on."""
+    name = known(props, "clusterName", "")
+    return name.rsplit("/", 1)[-1] if isinstance(name, str) else name
+
+
 def firewall_rule_of(props: Mapping[str, Any]) -> tuple[Any, FirewallRule]:
     """Return the name of the cache and the rule that an `azure-native:redis:FirewallRule` declares."""
     name = _first(props, "ruleName", "name", default="")
@@ -165,6 +208,10 @@ def _texts(value: Any) -> Any:
 
 def _flag(value: Any) -> Any:
     return value if value is NOT_KNOWN else bool(value)
+
+
+def _off(value: Any) -> Any:
+    return value if value is NOT_KNOWN else str(value) != "Enabled"
 
 
 def _on(value: Any) -> Any:

@@ -118,6 +118,10 @@ class CacheFacts:
     """
     One cache, live or as it is about to be declared (`exists` is False then).
 
+    Of `Microsoft.Cache/redisEnterprise` (`product` "managed") it is a cluster with its one database: `sku_name` is like
+    "Balanced_B10", `replicas_per_primary` 0 means no high availability, `redis_configuration` holds its eviction policy
+    as Redis calls it, `clustering_policy` is OSSCluster, EnterpriseCluster or NoCluster, and `client_protocol`
+    Encrypted or Plaintext, both on the one port. These two are "" for an Azure Cache for Redis.
     `shard_count` 0 means not clustered. `location` is the lower-case name without blanks ("eastus").
     `keys`, `databases_used` (numbers of the databases that hold keys) and `foreign_clients` are read from Redis,
     only where a stage needs them; None means not read.
@@ -165,6 +169,20 @@ class CacheFacts:
     databases_used: tuple[int, ...] | None = None
     used_memory_bytes: int | None = None
     foreign_clients: tuple[str, ...] | None = None
+    clustering_policy: str = ""
+    client_protocol: str = ""
+    geo_replication_group: str = ""
+    modules: tuple[str, ...] = ()
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether clients see a Redis cluster and must follow it."""
+        return self.shard_count > 0 or self.clustering_policy == "OSSCluster"
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether `ssl_port` speaks TLS; a managed database has one port, and may be made without."""
+        return self.client_protocol != "Plaintext"
 
     @property
     def notify_keyspace_events(self) -> str:

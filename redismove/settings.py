@@ -79,15 +79,27 @@ class CacheReference(_Model):
         return value
 
 
+class SourceSettings(CacheReference):
+    """
+    The cache to move. *kind* is "redis" (Azure Cache for Redis) or "managed" (Azure Managed Redis, Enterprise); empty
+    means that Azure is asked which of them has this name.
+    """
+
+    kind: Literal["", "redis", "managed"] = ""
+
+
 class TargetSettings(CacheReference):
     """
     The cache to move to. *sku* is like "P2" for kind "redis" and like "Balanced_B10" for kind "managed"; empty
-    means the source's own size.
+    means the source's own size. *clustering_policy* and *high_availability* are for kind "managed"; left out they
+    follow from the source.
     """
 
     location: str
     sku: str = ""
     kind: Literal["redis", "managed"] = "redis"
+    clustering_policy: Literal["", "OSSCluster", "EnterpriseCluster", "NoCluster"] = ""
+    high_availability: Literal["", "Enabled", "Disabled"] = ""
 
     @field_validator("location")
     @classmethod
@@ -229,7 +241,7 @@ class MoveSettings(_Model):
 
     method: str = stages.GEO_REPLICATION
     stage: str = stages.ADOPT
-    source: CacheReference
+    source: SourceSettings
     target: TargetSettings | None = None
     confirm_delete: str = ""
     soak_hours: Annotated[float, Field(ge=0, le=8_760)] = 24.0
@@ -298,6 +310,13 @@ class MoveSettings(_Model):
                 raise SettingsError(
                     _sentence("target.sku", self.target.sku, f'{allowed} for kind "{self.target.kind}"')
                 )
+        if self.target is not None and self.target.kind != "managed":
+            for key, found in (
+                ("target.clusteringPolicy", self.target.clustering_policy),
+                ("target.highAvailability", self.target.high_availability),
+            ):
+                if found:
+                    raise SettingsError(_sentence(key, found, 'nothing for kind "redis" (it is for kind "managed")'))
 
     def endpoint_path(self, project_folder: Path, stack: str) -> Path:
         """

@@ -2,6 +2,7 @@
 A whole move on this machine: a local Azure, a cache, an application that writes, every stage by `pulumi up`.
 
     python tools/demo.py [--method geo-replication] [--shards 3] [--keys 50000] [--catch-up false]
+                         [--sku Enterprise_E10] [--to managed]
 
 Ends with a summary and with exit status 0 only if no acknowledged write was lost and nothing differs. Where a loss is
 announced (method new-cache, and rdb without catch-up) exactly the announced number of keys must stay behind.
@@ -48,9 +49,21 @@ class Demo:
     rate: float
     catch_up: bool
     home: Path
+    sku: str = "P1"
+    to: str = "redis"
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     seconds: dict[str, float] = field(default_factory=dict)
     compared: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def source_product(self) -> str:
+        """Which product the source is of: "redis", or "managed" (Enterprise too)."""
+        return "managed" if "_" in self.sku else "redis"
+
+    @property
+    def databases(self) -> str:
+        """The databases that are written to; a managed cache has one."""
+        return "0" if "managed" in (self.source_product, self.to) else "0,3"
 
     @property
     def announces_loss(self) -> bool:
@@ -115,11 +128,12 @@ def prepare(demo: Demo) -> None:
         )
         demo.environment = dict(pair.split("=", 1) for pair in shown.stdout.split("\0") if "=" in pair)
     clustered = f", {demo.shards} shards" if demo.shards else ""
-    with demo.timed("seed", f"a Premium cache in eastus with {demo.keys:,} keys of all types{clustered}"):
+    with demo.timed("seed", f"a cache of size {demo.sku} in eastus with {demo.keys:,} keys of all types{clustered}"):
         demo.redismove(
             *("local", "seed", SOURCE, "--home", str(demo.home), "--keys", str(demo.keys)),
-            *("--sku", "P1", "--location", "eastus", "--resource-group", GROUP),
+            *("--sku", demo.sku, "--location", "eastus", "--resource-group", GROUP),
             *(("--shards", str(demo.shards)) if demo.shards else ()),
+            *(("--databases", "1") if demo.to == "managed" and demo.source_product == "redis" else ()),
         )
 
 
@@ -155,6 +169,7 @@ def configure(demo: Demo) -> None:
         "target.resourceGroup": GROUP,
         "target.name": TARGET,
         "target.location": "westus2",
+        "target.kind": demo.to,
         **({"acceptDataLoss": SOURCE} if demo.announces_loss else {}),
         **({} if demo.catch_up else {"catchUp": "false"}),
         **{f"storage.{side}": account for side, account in storage.items()},
@@ -171,7 +186,7 @@ def start_application(demo: Demo) -> subprocess.Popen[str]:
 
     os.environ.update(demo.environment)
     session = Session.from_environment()
-    source = Caches(session).read(session.cache_id(GROUP, SOURCE))
+    source = Caches(session).read(session.cache_id(GROUP, SOURCE, product=demo.source_product))
     assert source is not None
     FileEndpointStore(demo.endpoint_file).put(entry_of(source, "source"))
     clients = "on the dual-write client " if demo.method == "dual-write" else ""
@@ -182,7 +197,7 @@ def start_application(demo: Demo) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             *(sys.executable, str(REPOSITORY / "tools" / "workload.py"), "--endpoint", str(demo.endpoint_file)),
-            *("--rate", str(demo.rate), "--databases", "0,3"),
+            *("--rate", str(demo.rate), "--databases", demo.databases),
             *("--mode", "dual" if demo.method == "dual-write" else "ours"),
             *(("--new-keys-only",) if demo.announces_loss else ()),
         ],
@@ -219,7 +234,10 @@ def compare(demo: Demo) -> None:
     with demo.timed("compare", "every seeded key on both caches, by the mover's own verification"):
         session = Session.from_environment()
         caches = Caches(session)
-        both = [caches.read(session.cache_id(GROUP, name)) for name in (SOURCE, TARGET)]
+        both = [
+            caches.read(session.cache_id(GROUP, name, product=product))
+            for name, product in ((SOURCE, demo.source_product), (TARGET, demo.to))
+        ]
         with Server.open(address(caches, both[0])) as source, Server.open(address(caches, both[1])) as target:
             report = verify(source, target, depth="full", known_ignored=lambda _database, key: b"app" in key[:8])
         demo.compared = {"keys": report.counts["compared"], "different": report.different}
@@ -275,6 +293,13 @@ def main() -> int:
         default=os.environ.get("CATCH_UP") or "true",
         help="false (method rdb): what is written after the export began stays behind, counted and announced",
     )
+    parser.add_argument("--sku", default=os.environ.get("SKU") or "P1", help="the source's size (Enterprise_E10)")
+    parser.add_argument(
+        "--to",
+        choices=("redis", "managed"),
+        default=os.environ.get("TO") or "redis",
+        help="managed: the target is an Azure Managed Redis",
+    )
     parser.add_argument("--keep", action="store_true", help="leave the local Azure running")
     given = parser.parse_args()
     catch_up = given.catch_up == "true"
@@ -282,8 +307,9 @@ def main() -> int:
         parser.error(
             f"--catch-up false: found method {given.method}, allowed rdb, the one that can leave writes behind"
         )
-    home = REPOSITORY / ".redismove" / f"demo-{given.method}-{given.shards}"
-    demo = Demo(given.method, given.shards, given.keys, given.rate, catch_up, home)
+    others = f"-{given.sku}-{given.to}" if (given.sku, given.to) != ("P1", "redis") else ""
+    home = REPOSITORY / ".redismove" / f"demo-{given.method}-{given.shards}{others}"
+    demo = Demo(given.method, given.shards, given.keys, given.rate, catch_up, home, sku=given.sku, to=given.to)
     application = None
     try:
         if home.exists():

@@ -33,7 +33,13 @@ _TOPICS = {
     "P": "Standing rules",
 }
 _PLAIN = {
-    "cache": "each `azure-native:redis:Redis` of any program that the policy pack checks",
+    "cache": (
+        "each `azure-native:redis:Redis` and `azure-native:redisenterprise:RedisEnterprise` of any program that the "
+        "policy pack checks"
+    ),
+    "database": (
+        "each `azure-native:redisenterprise:Database` of any program that the policy pack checks, with its cluster"
+    ),
     "link": "each `azure-native:redis:LinkedServer` of any program that the policy pack checks, with its two caches",
 }
 

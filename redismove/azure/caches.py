@@ -12,9 +12,12 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, 
 from azure.mgmt.redis import models
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
+from redismove.azure import enterprise
 from redismove.azure.errors import AzureError, plain, told_as_ours
 from redismove.azure.session import Session
 from redismove.facts import (
+    MANAGED,
+    REDIS,
     REPORTED_ONLY,
     AccessPolicy,
     AccessPolicyAssignment,
@@ -24,9 +27,9 @@ from redismove.facts import (
     ScheduleEntry,
 )
 
-SETTLED: Final = frozenset({"Succeeded", "Failed", "Disabled"})
+SETTLED: Final = frozenset({"Succeeded", "Failed", "Disabled", enterprise.NO_DATABASE})
 _ID = re.compile(
-    r"^/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)/providers/Microsoft\.Cache/redis/(?P<name>[^/]+)",
+    r"^/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)/providers/Microsoft\.Cache/(?P<type>redis|redisEnterprise)/(?P<name>[^/]+)",
     re.IGNORECASE,
 )
 
@@ -38,14 +41,16 @@ class CacheId:
     subscription_id: str
     resource_group: str
     name: str
+    product: str = REDIS
 
     @classmethod
     def parse(cls, cache_id: str) -> CacheId:
         """Take a cache's full resource id (or that of a child of it) apart; AzureError where it is none."""
         match = _ID.match(cache_id)
         if not match:
-            raise AzureError(f"resource id: found {cache_id!r}, allowed the full id of an Azure Cache for Redis")
-        return cls(match["subscription"], match["group"], match["name"])
+            raise AzureError(f"resource id: found {cache_id!r}, allowed the full id of a cache")
+        product = REDIS if match["type"].lower() == "redis" else MANAGED
+        return cls(match["subscription"], match["group"], match["name"], product)
 
 
 def same(first: str, second: str) -> bool:
@@ -75,10 +80,17 @@ class Caches:
     def _client(self, cache_id: str) -> Any:
         return self._session.of(CacheId.parse(cache_id).subscription_id).redis
 
+    def _enterprise(self, cache_id: str) -> tuple[Any, str, str]:
+        """Return the client of redisEnterprise with the resource group and the name that its operations ask for."""
+        parts = CacheId.parse(cache_id)
+        return self._session.of(parts.subscription_id).enterprise, parts.resource_group, parts.name
+
     def _get(self, cache_id: str) -> Any | None:
         """Return what the GET of a cache answers, None where Azure has no such cache."""
         parts = CacheId.parse(cache_id)
         with self._told(f'reading cache "{parts.name}"'):
+            if parts.product == MANAGED:
+                return enterprise.get(*self._enterprise(cache_id))
             try:
                 return self._client(cache_id).redis.get(parts.resource_group, parts.name)
             except ResourceNotFoundError:
@@ -101,6 +113,15 @@ class Caches:
         """Add to a GET's answer what only further requests tell."""
         parts = CacheId.parse(cache_id)
         with self._told(f'reading cache "{parts.name}"'):
+            if parts.product == MANAGED:
+                settled = cache.provisioning_state in ("Succeeded", "Updating")
+                return enterprise.facts(
+                    cache,
+                    subscription_id=parts.subscription_id,
+                    resource_group=parts.resource_group,
+                    location=region(cache.cluster.location),
+                    access_policy_assignments=enterprise.assignments(*self._enterprise(cache_id)) if settled else (),
+                )
             details: dict[str, Any] = {}
             if cache.provisioning_state not in ("Creating", "Deleting"):
                 details = self._details(self._client(cache_id), (parts.resource_group, parts.name))
@@ -217,6 +238,8 @@ class Caches:
         """Return the primary and the secondary access key. Never print or store them."""
         parts = CacheId.parse(cache_id)
         with self._told(f'listing the access keys of cache "{parts.name}"'):
+            if parts.product == MANAGED:
+                return enterprise.access_keys(*self._enterprise(cache_id))
             keys = self._client(cache_id).redis.list_keys(parts.resource_group, parts.name)
         return keys.primary_key or "", keys.secondary_key or ""
 
@@ -230,6 +253,8 @@ class Caches:
         with self._told(f'regenerating the {which.lower()} access key of cache "{parts.name}"'):
             for attempt in _while_busy(timeout_s):
                 with attempt:
+                    if parts.product == MANAGED:
+                        return enterprise.regenerate_key(*self._enterprise(cache_id), which)
                     keys = self._client(cache_id).redis.regenerate_key(
                         parts.resource_group,
                         parts.name,
@@ -289,6 +314,8 @@ class Caches:
         """
         Export a cache into blobs whose names begin with *prefix*, one a shard, and wait for the end.
 
+        A managed cache takes no prefix and no identity: it names its blobs as it likes.
+
         Args:
             cache_id: full resource id.
             container_url: of the container, signed, or bare where the cache's own identity is used.
@@ -301,10 +328,16 @@ class Caches:
             AzureError: it was refused, failed (the sentence names the likely causes), or runs still.
         """
         parts = CacheId.parse(cache_id)
-        body = models.ExportRDBParameters(
-            format="RDB", prefix=prefix, container=container_url, **_archive_identity(identity_subscription_id)
-        )
-        begin = lambda: self._client(cache_id).redis.begin_export_data(parts.resource_group, parts.name, body)  # noqa: E731
+
+        def begin() -> Any:
+            if parts.product == MANAGED:
+                client, group, name = self._enterprise(cache_id)
+                return client.databases.begin_export(group, name, enterprise.DATABASE, {"sasUri": container_url})
+            body = models.ExportRDBParameters(
+                format="RDB", prefix=prefix, container=container_url, **_archive_identity(identity_subscription_id)
+            )
+            return self._client(cache_id).redis.begin_export_data(parts.resource_group, parts.name, body)
+
         self._carried_out(f'export of cache "{parts.name}"', begin, _WHY_EXPORTS_FAIL, timeout_s=timeout_s, tell=tell)
 
     def import_data(
@@ -330,8 +363,16 @@ class Caches:
             AzureError: it was refused, failed (the sentence names the likely causes), or runs still.
         """
         parts = CacheId.parse(cache_id)
-        body = models.ImportRDBParameters(format="RDB", files=file_urls, **_archive_identity(identity_subscription_id))
-        begin = lambda: self._client(cache_id).redis.begin_import_data(parts.resource_group, parts.name, body)  # noqa: E731
+
+        def begin() -> Any:
+            if parts.product == MANAGED:
+                client, group, name = self._enterprise(cache_id)
+                return client.databases.begin_import_method(group, name, enterprise.DATABASE, {"sasUris": file_urls})
+            body = models.ImportRDBParameters(
+                format="RDB", files=file_urls, **_archive_identity(identity_subscription_id)
+            )
+            return self._client(cache_id).redis.begin_import_data(parts.resource_group, parts.name, body)
+
         self._carried_out(f'import into cache "{parts.name}"', begin, _WHY_IMPORTS_FAIL, timeout_s=timeout_s, tell=tell)
 
     def _carried_out(

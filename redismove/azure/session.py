@@ -12,9 +12,11 @@ from azure.identity import ClientSecretCredential, DefaultAzureCredential
 from azure.mgmt.redis import RedisManagementClient
 
 from redismove.azure.errors import AzureError, told_as_ours
+from redismove.facts import MANAGED, REDIS
 
 if TYPE_CHECKING:
     from azure.mgmt.containerinstance import ContainerInstanceManagementClient
+    from azure.mgmt.redisenterprise import RedisEnterpriseManagementClient
     from azure.mgmt.storage import StorageManagementClient
 
 PUBLIC_ARM: Final = "https://management.azure.com"
@@ -95,6 +97,14 @@ class Session:
             return RedisManagementClient(self.credential, self.subscription_id, **self._options)
 
     @cached_property
+    def enterprise(self) -> RedisEnterpriseManagementClient:
+        """The client of Microsoft.Cache/redisEnterprise in this subscription."""
+        from azure.mgmt.redisenterprise import RedisEnterpriseManagementClient
+
+        with told_as_ours("signing in to Azure", self.endpoint):
+            return RedisEnterpriseManagementClient(self.credential, self.subscription_id, **self._options)
+
+    @cached_property
     def storage(self) -> StorageManagementClient:
         """The client of Microsoft.Storage in this subscription."""
         from azure.mgmt.storage import StorageManagementClient
@@ -116,9 +126,10 @@ class Session:
             return self
         return Session(self.endpoint, subscription_id, self.instance_discovery)
 
-    def cache_id(self, resource_group: str, name: str, subscription_id: str = "") -> str:
-        """Return the full resource id of an Azure Cache for Redis."""
+    def cache_id(self, resource_group: str, name: str, subscription_id: str = "", *, product: str = REDIS) -> str:
+        """Return the full resource id of a cache of *product* ("redis" or "managed", as in `CacheFacts`)."""
+        kind = "redisEnterprise" if product == MANAGED else "Redis"
         return (
             f"/subscriptions/{subscription_id or self.subscription_id}/resourceGroups/{resource_group}"
-            f"/providers/Microsoft.Cache/Redis/{name}"
+            f"/providers/Microsoft.Cache/{kind}/{name}"
         )

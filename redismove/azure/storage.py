@@ -238,33 +238,50 @@ class Container:
 
     # -- addresses for others
 
-    def for_export(self, *, valid_s: float) -> SignedUrl:
-        """Return the container's address for an export, valid for *valid_s* seconds and the hour Azure asks for."""
-        if self.by_identity:
+    def for_export(self, *, valid_s: float, signed: bool = False) -> SignedUrl:
+        """
+        Return the container's address for an export, valid for *valid_s* seconds and the hour Azure asks for.
+
+        It has a signature where the account's keys are used, and where *signed* asks for one: a managed cache reaches
+        storage in no other way.
+        """
+        if self.by_identity and not signed:
             return SignedUrl(self.url)
         expiry = _from_now(valid_s)
         with self._told("signing the address"):
             sas = generate_container_sas(
-                self._account.name, self.name, account_key=self._key, permission=EXPORT_RIGHTS, expiry=expiry
+                self._account.name, self.name, permission=EXPORT_RIGHTS, expiry=expiry, **self._signing(expiry)
             )
         return SignedUrl(f"{self.url}?{sas}")
 
-    def for_import(self, name: str, *, valid_s: float) -> SignedUrl:
-        """Return a blob's address for an import, to be read for *valid_s* seconds and the hour that Azure asks for."""
-        if self.by_identity:
+    def _signing(self, expiry: datetime) -> dict[str, Any]:
+        """Return what signs an address: the account's key, or one that Entra delegates."""
+        if not self.by_identity:
+            return {"account_key": self._key}
+        begin = datetime.now(UTC) - timedelta(seconds=_CLOCK_SLACK_S)
+        return {"user_delegation_key": self._service.get_user_delegation_key(begin, expiry)}
+
+    def for_import(self, name: str, *, valid_s: float, signed: bool = False) -> SignedUrl:
+        """
+        Return a blob's address for an import, to be read for *valid_s* seconds and the hour that Azure asks for.
+
+        *signed* is as for `for_export`.
+        """
+        if self.by_identity and not signed:
             return SignedUrl(self._client.get_blob_client(name).url)
         return self._readable(name, valid_s=valid_s)
 
     def _readable(self, name: str, *, valid_s: float) -> SignedUrl:
         """Return a blob's address with a SAS to read it: by the account's key, or by one that Entra delegates."""
         expiry = _from_now(valid_s)
-        signing: dict[str, Any] = {"account_key": self._key}
         with self._told(f'signing the address of blob "{name}"'):
-            if self.by_identity:
-                begin = datetime.now(UTC) - timedelta(seconds=_CLOCK_SLACK_S)
-                signing = {"user_delegation_key": self._service.get_user_delegation_key(begin, expiry)}
             sas = generate_blob_sas(
-                self._account.name, self.name, name, permission=IMPORT_RIGHTS, expiry=expiry, **signing
+                self._account.name,
+                self.name,
+                name,
+                permission=IMPORT_RIGHTS,
+                expiry=expiry,
+                **self._signing(expiry),
             )
         return SignedUrl(f"{self._client.get_blob_client(name).url}?{sas}")
 

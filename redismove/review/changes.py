@@ -17,7 +17,9 @@ _UNCHANGING: Final = frozenset({"same", "read", "refresh"})
 _OWN: Final = "pulumi-python:dynamic/redismove:"
 _RECORDS: Final = frozenset({GATE, f"{_OWN}LinkReady"})
 """Own resources that only record: nothing outside the state changes with them."""
+_CACHES: Final = ("Redis", "RedisEnterprise")
 _PARTS: Final = {
+    "Database": ("database", "databaseName"),
     "FirewallRule": ("firewall rule", "ruleName"),
     "PatchSchedule": ("patch schedule", "default"),
     "AccessPolicy": ("access policy", "accessPolicyName"),
@@ -79,7 +81,10 @@ def of(steps: Iterable[Step], move: Move) -> Changes:
 def _goes_with_source(step: Step, steps: tuple[Step, ...]) -> bool:
     """Whether a setting of the source leaves the state because the source itself is deleted."""
     return step.type == f"{_OWN}KeyspaceNotifications" and any(
-        other.name == "source" and other.type.endswith(":Redis") and other.op == "delete" and not other.retained
+        other.name == "source"
+        and other.type.rsplit(":", 1)[-1] in _CACHES
+        and other.op == "delete"
+        and not other.retained
         for other in steps
     )
 
@@ -98,7 +103,7 @@ def _change(step: Step, move: Move) -> Change | None:
         return _own(step)
     if step.type.startswith("azure-native"):
         kind = step.type.rsplit(":", 1)[-1]
-        if kind == "Redis":
+        if kind in _CACHES:
             return _cache(step, move)
         if kind == "LinkedServer":
             return _link(step)
@@ -110,7 +115,7 @@ def _change(step: Step, move: Move) -> Change | None:
 def _protection(step: Step, move: Move) -> Change | None:
     if step.protected_before == step.protected_after or not step.type.startswith("azure-native"):
         return None
-    thing = _called(step, move) if step.type.endswith(":Redis") else f'"{step.name}"'
+    thing = _called(step, move) if step.type.rsplit(":", 1)[-1] in _CACHES else f'"{step.name}"'
     words = (
         f"{thing} is protected from now on: Pulumi refuses to delete it"
         if step.protected_after
@@ -255,7 +260,7 @@ def _plainly(step: Step, thing: str, *, destroys: bool = True) -> Change:
 
 def _called(step: Step, move: Move) -> str:
     inputs = step.before or step.after
-    name = str(inputs.get("name", step.name))
+    name = str(inputs.get("clusterName") or inputs.get("name", step.name))
     role = {"source": "the source ", "target": "the target "}.get(step.name, "the cache ")
     location = next((f" ({cache.location})" for cache in _caches(move) if cache.name.lower() == name.lower()), "")
     return f'{role}"{name}"{location}'

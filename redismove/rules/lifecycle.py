@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from redismove import stages
-from redismove.facts import REDIS, Move
+from redismove.facts import MANAGED, REDIS, Move
 from redismove.rules import pages
 from redismove.rules.model import Broken, Level, Rule
 from redismove.rules.subjects import (
@@ -487,6 +487,7 @@ _FIXED_WHEN_MADE: Final = (
     ("product", "product"),
     ("subnet", "subnet_id"),
     ("zones", "zones"),
+    ("clustering policy", "clustering_policy"),
 )
 
 
@@ -526,6 +527,13 @@ def _tells_changes(move: Move) -> Broken | None:
     events = source.notify_keyspace_events
     if "K" in events and ("A" in events or set("g$lshzxt") <= set(events)):
         return None
+    if source.product == MANAGED:
+        return Broken(
+            thing=source_called(move),
+            found="no notify-keyspace-events (this version of Azure's interface to it has none)",
+            allowed='"KA", with which the cut-over can follow its changes',
+            cure="expect a hold as long as a whole comparison, unless CONFIG GET on the server tells that it notifies",
+        )
     basic = source.sku_name == "Basic"
     if move.consent.enable_notifications and source.product == REDIS and not basic:
         return None  # prepare switches it on

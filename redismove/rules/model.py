@@ -69,7 +69,8 @@ class Rule:
         check: None where the rule holds, else why not. Pure; may raise `NotKnownYet`.
         backward: whether it also guards a way back to one of its stages.
         plain: where else it is judged, in a program that has caches but no move: on each cache ("cache"), on each
-            geo-replication link with its two caches ("link"), or nowhere ("").
+            geo-replication link with its two caches ("link"), on each database of redisEnterprise with its cluster
+            ("database"), or nowhere ("").
     """
 
     id: str

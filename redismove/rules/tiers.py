@@ -17,6 +17,7 @@ from redismove.rules.subjects import (
     absent,
     gigabytes,
     known,
+    listed,
     name_of,
     source_called,
     subscription_of,
@@ -185,6 +186,30 @@ def usable_bytes(cache: CacheFacts) -> int:
 def is_at_least_as_large(target: CacheFacts, source: CacheFacts) -> bool:
     """Whether *target* has the memory that *source* has, or more."""
     return memory_bytes(target) >= memory_bytes(source)
+
+
+NO_CLUSTER_MOST_GB: Final = 25
+"""The largest SKU that the clustering policy NoCluster is for (Azure Managed Redis architecture)."""
+
+
+def fits_no_cluster(cache: CacheFacts) -> bool:
+    """Whether a managed cache is small enough for the clustering policy NoCluster."""
+    return memory_bytes(cache) <= NO_CLUSTER_MOST_GB * GB
+
+
+def managed_size_for(source: CacheFacts) -> str:
+    """
+    Return the SKU of Azure Managed Redis that stands for *source*'s size; "" for a size that does not exist.
+
+    A managed source's own, where it is still sold; else the smallest Balanced one with the memory that *source* has.
+    """
+    if source.product == MANAGED and tier(source) == AZURE_MANAGED:
+        return source.sku_name
+    if not is_known_size(source):
+        return ""
+    needed = memory_bytes(source)
+    balanced = (sku for sku in MANAGED_MEMORY_GB if sku.startswith("Balanced_"))
+    return next((sku for sku in balanced if MANAGED_MEMORY_GB[sku] * GB >= needed), "")
 
 
 def databases(cache: CacheFacts) -> int:
@@ -459,6 +484,62 @@ def _clients_fit(move: Move) -> Broken | None:
     return None
 
 
+def _managed_targets(move: Move) -> list[tuple[str, CacheFacts]]:
+    return [(called, cache) for called, cache in targets(move) if cache.product == MANAGED]
+
+
+def _policy_fits(move: Move) -> Broken | None:
+    for called, cache in _managed_targets(move):
+        if cache.clustering_policy == "NoCluster" and is_known_size(cache) and not fits_no_cluster(cache):
+            return Broken(
+                thing=called,
+                found=f"clusteringPolicy NoCluster in {size(cache)} ({gigabytes(memory_bytes(cache))})",
+                allowed=f"NoCluster up to {NO_CLUSTER_MOST_GB} GB, EnterpriseCluster or OSSCluster for all sizes",
+                cure="set redismove:target.clusteringPolicy to EnterpriseCluster, or a smaller redismove:target.sku",
+            )
+    return None
+
+
+def _clients_suit(move: Move) -> Broken | None:
+    source = known(move.source)
+    for called, cache in _managed_targets(move):
+        if cache.is_clustered and not source.is_clustered:
+            return Broken(
+                thing=called,
+                found="clusteringPolicy OSSCluster",
+                allowed=f"NoCluster or EnterpriseCluster, as {source_called(move)} is no cluster to its clients",
+                cure=(
+                    "set redismove:target.clusteringPolicy to one of these, or let applications use a cluster client "
+                    "before the cut-over: any other is answered MOVED"
+                ),
+            )
+        if source.is_clustered and not cache.is_clustered:
+            return Broken(
+                thing=called,
+                found=f"clusteringPolicy {cache.clustering_policy or 'not said'}",
+                allowed=f"OSSCluster, as {source_called(move)} is a cluster to its clients",
+                cure=(
+                    "set redismove:target.clusteringPolicy to OSSCluster, or let applications use a client without "
+                    "cluster mode before the cut-over: a cluster client cannot connect"
+                ),
+            )
+    return None
+
+
+def _modules_there(move: Move) -> Broken | None:
+    needed = known(move.source).modules
+    for called, cache in targets(move):
+        missing = [module for module in needed if module not in cache.modules]
+        if missing:
+            return Broken(
+                thing=called,
+                found=f"no module {listed(missing)}",
+                allowed=f"the modules of {source_called(move)}, whose keys can be read with them alone",
+                cure="make a managed cache with these modules yourself and name it as the target; they are fixed then",
+            )
+    return None
+
+
 _BEFORE_CUTOVER: Final = frozenset({stages.PREPARE, stages.REPLICATE, stages.VERIFY, stages.UNLINK, stages.CUTOVER})
 _ENTERING: Final = frozenset({stages.PREPARE, stages.REPLICATE})
 
@@ -669,5 +750,37 @@ RULES: tuple[Rule, ...] = (
         check=_clients_fit,
         level=Level.ADVISORY,
         severity="low",
+    ),
+    Rule(
+        id="RM-T20",
+        title="a managed target without clustering is small enough",
+        plain="database",
+        source=pages.managed("The clustering policy NoCluster is for sizes of at most 25 GB."),
+        methods=ALL_METHODS,
+        stages=frozenset({stages.PREPARE}),
+        applies=lambda move: len(_managed_targets(move)) > 0,
+        check=_policy_fits,
+    ),
+    Rule(
+        id="RM-T21",
+        title="applications' clients suit the clustering of a managed target",
+        source=pages.managed(
+            "OSSCluster needs a cluster client, and a cluster client cannot connect to EnterpriseCluster."
+        ),
+        methods=ALL_METHODS,
+        stages=frozenset({stages.PREPARE, stages.CUTOVER}),
+        applies=lambda move: there(move.source) and len(_managed_targets(move)) > 0,
+        check=_clients_suit,
+        level=Level.ADVISORY,
+        severity="medium",
+    ),
+    Rule(
+        id="RM-T22",
+        title="the target has the modules of the source",
+        source=pages.managed("Modules can only be added when a database is created."),
+        methods=COPYING_METHODS,
+        stages=_BEFORE_CUTOVER,
+        applies=lambda move: move.source is not None and len(move.source.modules) > 0 and len(targets(move)) > 0,
+        check=_modules_there,
     ),
 )

@@ -6,23 +6,33 @@ from collections.abc import Callable
 
 from redismove.azure.caches import Caches
 from redismove.dataplane.connect import Secret, ServerAddress
-from redismove.facts import CacheFacts
+from redismove.facts import MANAGED, CacheFacts
 
 
 def address(caches: Caches, cache: CacheFacts, *, which: str = "Primary") -> ServerAddress:
     """
     Return where *cache* is and how to log in, with its *which* ("Primary" or "Secondary") access key.
 
-    TLS always; the plain port is the applications' affair.
+    TLS always, but where a managed database was made without: a second, plain port is the applications' affair.
     """
     keys = caches.access_keys(cache.id)
     return ServerAddress(
         host=cache.host_name,
         port=cache.ssl_port,
-        tls=True,
+        tls=cache.speaks_tls,
         password=Secret(keys[0] if which == "Primary" else keys[1]),
-        clustered=cache.shard_count > 0,
+        clustered=cache.is_clustered,
     )
+
+
+def notifies(cache: CacheFacts) -> str | None:
+    """
+    Return `notify-keyspace-events` of *cache* where Azure tells it; None: the server itself is to be asked.
+
+    Microsoft.Cache/redis blocks CONFIG and tells it in the resource; redisEnterprise 2025-07-01 does not tell it, and
+    answers CONFIG GET.
+    """
+    return None if cache.product == MANAGED else cache.notify_keyspace_events
 
 
 class AccessKeys:

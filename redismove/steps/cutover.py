@@ -19,7 +19,7 @@ from redismove.dataplane.cutover import (
 from redismove.dataplane.tally import count_and_cut_over
 from redismove.endpoint import EndpointEntry, EndpointMissing, FileEndpointStore
 from redismove.facts import CacheFacts, CutoverFacts, to_dict
-from redismove.steps.access import AccessKeys, Tell, address
+from redismove.steps.access import AccessKeys, Tell, address, notifies
 from redismove.steps.progress import each_event
 
 Side = Literal["source", "target"]
@@ -142,8 +142,8 @@ def switch(asked: Cutover, *, to: Side, tell: Tell) -> dict[str, Any]:
                 hold_method=asked.hold,
                 on_event=each_event(tell),
                 carry=asked.carry,
-                notify_keyspace_events=old.notify_keyspace_events,
-                target_notify_keyspace_events=new.notify_keyspace_events,
+                notify_keyspace_events=notifies(old),
+                target_notify_keyspace_events=notifies(new),
             )
     for sentence in report.not_possible:
         tell(sentence)
@@ -184,8 +184,8 @@ def entry_of(cache: CacheFacts, role: Side) -> EndpointEntry:
     return EndpointEntry(
         host=cache.host_name,
         port=cache.ssl_port,
-        tls=True,
-        clustered=cache.shard_count > 0,
+        tls=cache.speaks_tls,
+        clustered=cache.is_clustered,
         resource_id=cache.id,
         role=role,
     )

@@ -14,7 +14,7 @@ from redismove.dataplane.errors import DataPlaneError
 from redismove.dataplane.own import OwnServer, OwnSource
 from redismove.dataplane.pursuit import Pursuit
 from redismove.facts import CacheFacts
-from redismove.steps.access import Tell, address
+from redismove.steps.access import Tell, address, notifies
 from redismove.steps.progress import each_event
 
 _LIMIT_S: Final = 24 * 3600.0
@@ -44,7 +44,7 @@ def keeping_up(caches: Caches, source: CacheFacts, target: CacheFacts, *, tell: 
             report=CutoverReport(),
             tell=Teller(each_event(tell)),
             deadline=time.monotonic() + _LIMIT_S,
-            notify_keyspace_events=source.notify_keyspace_events,
+            notify_keyspace_events=notifies(source),
         )
         pursuit.follow()
         pursuit.repair()

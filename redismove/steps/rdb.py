@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,11 +23,13 @@ from redismove.azure.errors import AzureError, NotFound
 from redismove.azure.session import Session
 from redismove.azure.storage import AccountId, Blob, Container, open_container
 from redismove.dataplane.connect import Server
-from redismove.facts import CacheFacts, CarriedFacts
+from redismove.facts import MANAGED, CacheFacts, CarriedFacts
 from redismove.steps.access import Tell, address
 from redismove.steps.in_use import refuse_if_in_use
 
 _MAGIC: Final = b"REDIS"
+_HEAD_BYTES: Final = 512
+"""Enough of a file to tell what it is, packed or not."""
 _TELL_EVERY_S: Final = 15.0
 
 
@@ -55,9 +58,28 @@ class Transfer:
     timeout_s: float
 
     @property
+    def names_files(self) -> bool:
+        """Whether the source's export takes names from us; a managed cache's does not: it gets its own container."""
+        return CacheId.parse(self.source_id).product != MANAGED
+
+    @property
+    def container_of_files(self) -> str:
+        """The container, on both sides, that the files go through."""
+        return self.container if self.names_files else self._own_container
+
+    @property
+    def container_of_kept(self) -> str:
+        """The container, on the target's side, for what the target held before; nothing in it is ever deleted."""
+        return self.container if CacheId.parse(self.target_id).product != MANAGED else f"{self._own_container}-kept"
+
+    @property
+    def _own_container(self) -> str:
+        return f"{self.container[:40].rstrip('-')}-{self.move_id[:12]}"
+
+    @property
     def stem(self) -> str:
-        """What the names of all files of this move begin with."""
-        return f"rdb-{self.move_id[:12]}-"
+        """What the names of all files of this move begin with; "" in a container of their own."""
+        return f"rdb-{self.move_id[:12]}-" if self.names_files else ""
 
     @property
     def journal_name(self) -> str:
@@ -112,7 +134,9 @@ def transfer(asked: Transfer, *, tell: Tell) -> dict[str, Any]:
     source, target = (_settled(caches, cache_id, asked, tell) for cache_id in (asked.source_id, asked.target_id))
     with ExitStack() as stack:
         near, far = (
-            stack.enter_context(open_container(session, account, asked.container, by_identity=asked.by_identity))
+            stack.enter_context(
+                open_container(session, account, asked.container_of_files, by_identity=asked.by_identity)
+            )
             for account in (asked.source_account, asked.target_account)
         )
         near.make()
@@ -126,7 +150,13 @@ def transfer(asked: Transfer, *, tell: Tell) -> dict[str, Any]:
             far.copy_from(near, journal.blobs, timeout_s=asked.timeout_s, tell=tell)
             _refuse_incomplete(far, journal)
             if asked.erases_foreign and not journal.looked_into_target:
-                _keep_what_is_there(caches, target, far, near, asked, journal, tell)
+                kept = stack.enter_context(
+                    open_container(
+                        session, asked.target_account, asked.container_of_kept, by_identity=asked.by_identity
+                    )
+                )
+                kept.make()
+                _keep_what_is_there(caches, target, kept, near, asked, journal, tell)
             _import(caches, target, far, near, asked, journal, tell)
         else:
             tell("the files were imported by an earlier run")
@@ -160,7 +190,7 @@ def remove_files(asked: Transfer, *, tell: Tell) -> None:
     session = Session.from_environment(CacheId.parse(asked.source_id).subscription_id)
     for account in (asked.source_account, asked.target_account):
         try:
-            with open_container(session, account, asked.container, by_identity=asked.by_identity) as container:
+            with open_container(session, account, asked.container_of_files, by_identity=asked.by_identity) as container:
                 container.remove([asked.journal_name])
                 if asked.keep_blobs:
                     continue
@@ -178,9 +208,9 @@ def remove_files(asked: Transfer, *, tell: Tell) -> None:
 def _export(caches: Caches, source: CacheFacts, near: Container, asked: Transfer, journal: Journal, tell: Tell) -> None:
     """Export the source under names that no export had before, and note what came of it."""
     if not asked.keep_blobs:
-        near.remove([blob.name for blob in near.list(asked.stem)])
+        near.remove([blob.name for blob in near.list(asked.stem) if blob.name != asked.journal_name])
     journal.started_at_s = time.time()
-    journal.prefix = f"{asked.stem}{int(journal.started_at_s * 1000):x}"
+    journal.prefix = f"{asked.stem}{int(journal.started_at_s * 1000):x}" if asked.names_files else ""
     _write_journal(near, asked, journal)
     tell(f'exporting "{source.name}" to {near.place}')
     blobs = _exported(caches, source, near, journal.prefix, asked, tell)
@@ -196,32 +226,49 @@ def _exported(
 ) -> list[Blob]:
     """Export a cache and return its files, which Azure alone names; every shard must have one."""
 
+    is_managed = cache.product == MANAGED
+    before = {blob.name for blob in container.list(prefix)} | {asked.journal_name}
+
+    def exported() -> list[Blob]:
+        return [blob for blob in container.list(prefix) if blob.name not in before]
+
     def progress(elapsed_s: float) -> str:
-        written = container.list(prefix)
+        written = exported()
         return f"{elapsed_s:.0f} s, {len(written)} files, {sum(blob.size_bytes for blob in written):,} bytes so far"
 
     caches.export_data(
         cache.id,
-        container_url=container.for_export(valid_s=asked.timeout_s).reveal(),
+        container_url=container.for_export(valid_s=asked.timeout_s, signed=is_managed).reveal(),
         prefix=prefix,
         identity_subscription_id=container.subscription_id if asked.by_identity else "",
         timeout_s=asked.timeout_s,
         tell=_now_and_then(f'export of "{cache.name}"', progress, tell),
     )
-    blobs = container.list(prefix)
-    wanted = max(cache.shard_count, 1)
-    if len(blobs) != wanted:
+    blobs = exported()
+    # How many shards a managed cache has nobody says.
+    wanted = "1 or more" if is_managed else f"{max(cache.shard_count, 1)}"
+    if not blobs or (not is_managed and len(blobs) != max(cache.shard_count, 1)):
         raise AzureError(
             f'export of cache "{cache.name}": found {len(blobs)} files under "{prefix}" in {container.place}, allowed '
             f"{wanted}, one a shard; look at the container and run the same command again"
         )
     for blob in blobs:
-        if container.read(blob.name, len(_MAGIC)) != _MAGIC:
+        if not _is_rdb(container.read(blob.name, _HEAD_BYTES) or b""):
             raise AzureError(
                 f'export of cache "{cache.name}": found a file "{blob.name}" in {container.place} that is no RDB file, '
                 "allowed RDB files alone; look at the activity log of the cache and run the same command again"
             )
     return blobs
+
+
+def _is_rdb(head: bytes) -> bool:
+    """Tell whether a file begins as an RDB file does, packed (a managed cache's) or not."""
+    if head.startswith(_MAGIC):
+        return True
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, len(_MAGIC)) == _MAGIC
+    except zlib.error:
+        return False
 
 
 def _refuse_incomplete(far: Container, journal: Journal) -> None:
@@ -249,7 +296,7 @@ def _keep_what_is_there(
         keys = sum(server.databases().values())
     if keys:
         tell(f'exporting the {keys:,} keys that "{target.name}" holds, to be kept in {far.place}')
-        prefix = f"before-{asked.move_id[:12]}-{int(time.time() * 1000):x}"
+        prefix = "" if target.product == MANAGED else f"before-{asked.move_id[:12]}-{int(time.time() * 1000):x}"
         journal.kept = [blob.name for blob in _exported(caches, target, far, prefix, asked, tell)]
         tell(f"what was there is kept in {far.place}: {', '.join(journal.kept)}")
     journal.looked_into_target = True
@@ -271,7 +318,10 @@ def _import(
     tell(f'importing {len(journal.files)} files into "{target.name}", which serves nobody meanwhile')
     caches.import_data(
         target.id,
-        file_urls=[far.for_import(name, valid_s=asked.timeout_s).reveal() for name, _ in journal.files],
+        file_urls=[
+            far.for_import(name, valid_s=asked.timeout_s, signed=target.product == MANAGED).reveal()
+            for name, _ in journal.files
+        ],
         identity_subscription_id=far.subscription_id if asked.by_identity else "",
         timeout_s=asked.timeout_s,
         tell=_now_and_then(f'import into "{target.name}"', lambda elapsed_s: f"{elapsed_s:.0f} s", tell),

@@ -12,10 +12,13 @@ from typing import Any, Final
 
 from redismove import stages, target
 from redismove.azure.caches import Caches, same
+from redismove.azure.enterprise import NO_DATABASE
 from redismove.azure.session import Session, signed_in_subscription
 from redismove.dataplane.connect import Server
 from redismove.endpoint import EndpointMissing, FileEndpointStore
 from redismove.facts import (
+    MANAGED,
+    REDIS,
     CacheFacts,
     CarriedFacts,
     Consent,
@@ -160,13 +163,14 @@ def survey(
     caches = Caches(session)
     now = time.time() if now_s is None else now_s
     wait_s = settings.settle_minutes * 60
-    source_id = session.cache_id(settings.source.resource_group, settings.source.name, settings.source.subscription_id)
+    source_id = _source_id(session, caches, settings, recorded)
     target_id = ""
     if settings.target is not None:
         target_id = session.cache_id(
             settings.target.resource_group,
             settings.target.name,
             settings.target.subscription_id or settings.source.subscription_id,
+            product=settings.target.kind,
         )
     source = caches.settled(source_id, timeout_s=wait_s, tell=tell)
     there = caches.settled(target_id, timeout_s=wait_s, tell=tell) if target_id else None
@@ -174,7 +178,7 @@ def survey(
     move_id = recorded.move_id or uuid.uuid4().hex
     made_here = target.made_by(there, recorded.move_id)
 
-    if there is not None and settings.stage in _STAGES_THAT_ERASE and not made_here:
+    if there is not None and settings.stage in _STAGES_THAT_ERASE and not made_here and _can_be_asked(there):
         there = dataclasses.replace(there, keys=sum(_keys_by_database(caches, there).values()))
     if source is not None and settings.stage in _STAGES_THAT_LOOK_FOR_CLIENTS:
         source = dataclasses.replace(source, foreign_clients=clients_of_others(caches, source))
@@ -239,6 +243,27 @@ def survey(
         endpoint_file=endpoint_file,
         project_folder=project_folder,
     )
+
+
+def _source_id(session: Session, caches: Caches, settings: MoveSettings, recorded: Recorded) -> str:
+    """Return the source's id; where the settings do not say of which product it is, Azure is asked once, at adopt."""
+    source = settings.source
+    ids = {
+        product: session.cache_id(source.resource_group, source.name, source.subscription_id, product=product)
+        for product in (REDIS, MANAGED)
+    }
+    if source.kind:
+        return ids[source.kind]
+    known = next((cache_id for cache_id in ids.values() if same(cache_id, recorded.source_id)), "")
+    if known:
+        return known
+    only_managed = not caches.state(ids[REDIS]) and bool(caches.state(ids[MANAGED]))
+    return ids[MANAGED] if only_managed else ids[REDIS]
+
+
+def _can_be_asked(cache: CacheFacts) -> bool:
+    """Whether there is a Redis behind a cache: a managed one may have been left without its database."""
+    return cache.provisioning_state != NO_DATABASE
 
 
 def _link(

@@ -22,11 +22,20 @@ class Application:
     process: subprocess.Popen[str]
 
     @classmethod
-    def start(cls, move: Move, *, rate: float = 200, mode: str = "ours", starts_empty: bool = False) -> Application:
+    def start(
+        cls,
+        move: Move,
+        *,
+        rate: float = 200,
+        mode: str = "ours",
+        starts_empty: bool = False,
+        databases: str = "0,3",
+    ) -> Application:
         """
         Point the Endpoint at the source, as the owners of the application do, and start writing.
 
         *mode* is "plain", "ours" or "dual"; *starts_empty* says that a cache which it is sent to holds nothing.
+        *databases* are their numbers, with commas.
         """
         source = move.source
         assert source is not None
@@ -36,7 +45,7 @@ class Application:
         process = subprocess.Popen(
             [
                 *(sys.executable, str(REPOSITORY / "tools" / "workload.py"), "--endpoint", str(file)),
-                *("--rate", str(rate), "--mode", mode, "--connections", "8", "--databases", "0,3"),
+                *("--rate", str(rate), "--mode", mode, "--connections", "8", "--databases", databases),
                 *(("--starts-empty",) if starts_empty else ()),
             ],
             cwd=REPOSITORY,

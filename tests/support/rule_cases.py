@@ -533,6 +533,7 @@ LIFE: dict[str, list[Case]] = {
             move("prepare", source={"redis_configuration": {}}, consent={"enable_notifications": True}),
         ),
         fails("off", move("prepare", source={"redis_configuration": {}})),
+        fails("not told of a managed one", change(_tier("Enterprise", COPY), source={"redis_configuration": {}})),
         fails("no keyspace events", move("prepare", source={"redis_configuration": {"notify-keyspace-events": "EA"}})),
         fails(
             "streams missing",
@@ -753,6 +754,37 @@ TIERS: dict[str, list[Case]] = {
         passes("not known of a managed source", _tier("Enterprise", RDB)),
         fails("fewer", _declared("prepare", COPY, sku_name="Standard", sku_family="C", sku_capacity=3)),
         silent("no target", move("prepare", declared_target=None)),
+    ],
+    "RM-T20": [
+        passes("small", _managed_declared(clustering_policy="NoCluster")),
+        passes("the largest", _managed_declared(clustering_policy="NoCluster", sku_name="Balanced_B20")),
+        passes("another policy", _managed_declared(clustering_policy="EnterpriseCluster", sku_name="Balanced_B50")),
+        passes("no such size", _managed_declared(clustering_policy="NoCluster", sku_name="Balanced_B2")),
+        fails("too large", _managed_declared(clustering_policy="NoCluster", sku_name="Balanced_B50")),
+        silent("not managed", move("prepare")),
+    ],
+    "RM-T21": [
+        passes("none to none", _managed_declared(clustering_policy="NoCluster")),
+        passes("none to one endpoint", _managed_declared(clustering_policy="EnterpriseCluster")),
+        passes(
+            "a cluster to a cluster",
+            change(_managed_declared(clustering_policy="OSSCluster"), source={"shard_count": 2}),
+        ),
+        fails("none to a cluster", _managed_declared(clustering_policy="OSSCluster")),
+        fails(
+            "a cluster to one endpoint",
+            change(_managed_declared(clustering_policy="EnterpriseCluster"), source={"shard_count": 2}),
+        ),
+        silent("not managed", move("prepare")),
+        silent("no source", change(_managed_declared(), source=None)),
+    ],
+    "RM-T22": [
+        passes(
+            "all", change(_managed_declared(modules=("RedisJSON", "RediSearch")), source={"modules": ("RedisJSON",)})
+        ),
+        fails("none", change(_managed_declared(), source={"modules": ("RedisJSON", "RediSearch")})),
+        fails("one is missing", change(_managed_declared(modules=("RedisJSON",)), source={"modules": ("RedisBloom",)})),
+        silent("none needed", _managed_declared()),
     ],
 }
 

@@ -256,6 +256,46 @@ def test_a_plain_cache_with_a_name_that_azure_refuses() -> None:
     assert "[RM-T10]" in told
 
 
+CLUSTER, DATABASE = "azure-native:redisenterprise:RedisEnterprise", "azure-native:redisenterprise:Database"
+
+
+def cluster_inputs(name: str, sku: str = "Balanced_B50", **changes: Any) -> dict[str, Any]:
+    """The inputs of a plain `azure-native:redisenterprise:RedisEnterprise`."""
+    return {
+        "clusterName": name,
+        "resourceGroupName": "rg",
+        "location": "East US",
+        "sku": {"name": sku},
+        "publicNetworkAccess": "Enabled",
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("version", ["", "/v20250701"])
+def test_a_plain_cluster_and_its_database_are_judged(version: str) -> None:
+    """The size, the name, whether it is sold still; and the clustering policy, which the database has."""
+    cluster, database = (
+        type_.replace(":Red", f"{version}:Red").replace(":Dat", f"{version}:Dat") for type_ in (CLUSTER, DATABASE)
+    )
+    policy = {"clusterName": "fine", "resourceGroupName": "rg", "databaseName": "default"}
+    assert check([(cluster, cluster_inputs("fine")), (database, {**policy, "clusteringPolicy": "OSSCluster"})]) == []
+
+    (told,) = check([(cluster, cluster_inputs("fine")), (database, {**policy, "clusteringPolicy": "NoCluster"})])
+    assert told.startswith('cache "fine" as declared: found clusteringPolicy NoCluster in Balanced_B50 (60 GB)')
+    assert "[RM-T20]" in told
+    (told,) = check([(cluster, cluster_inputs("odd", sku="Balanced_B2"))])
+    assert "[RM-T04]" in told
+    (told,) = check([(cluster, cluster_inputs("old", sku="Enterprise_E10"))])
+    assert "[RM-T14]" in told
+    (told,) = check([(cluster, cluster_inputs("x" * 61))])
+    assert "[RM-T10]" in told
+
+
+def test_a_database_whose_cluster_was_not_seen_is_not_judged() -> None:
+    """Nothing is known of its size."""
+    assert check([(DATABASE, {"clusterName": UNKNOWN_STRING_VALUE, "clusteringPolicy": "NoCluster"})]) == []
+
+
 def test_advice_on_a_plain_cache_is_about_its_retirement() -> None:
     """Only that; it knows nothing of a move."""
     told = {

@@ -21,7 +21,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "redismove/facts.py": (set(), set()),
     "redismove/plan.py": ({"redismove.estimate", "redismove.rules", "redismove.stages", "redismove.facts"}, set()),
     "redismove/estimate.py": ({"redismove.rules", "redismove.stages", "redismove.facts"}, set()),
-    "redismove/target.py": ({"redismove.stages", "redismove.facts", "redismove.settings"}, set()),
+    "redismove/target.py": ({"redismove.rules", "redismove.stages", "redismove.facts", "redismove.settings"}, set()),
     "redismove/settings.py": ({"redismove.stages", "redismove.errors"}, {"pydantic"}),
     "redismove/dataplane": (
         {"redismove.dataplane", "redismove.errors", "redismove.facts", "redismove.endpoint"},

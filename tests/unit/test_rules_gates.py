@@ -121,7 +121,7 @@ def test_a_rule_says_who_it_is(rule: Rule) -> None:
     assert rule.stages <= set(stages.STAGES)
     assert rule.methods
     assert rule.stages
-    assert rule.plain in ("", "cache", "link")
+    assert rule.plain in ("", "cache", "link", "database")
     assert rule.name.startswith(f"{rule.id.lower()}-")
     assert re.fullmatch(r"[a-z0-9-]{8,90}", rule.name)
     assert not rule.name.endswith("-")

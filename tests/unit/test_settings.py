@@ -77,6 +77,14 @@ REFUSED = {
         {"source": SOURCE, "target": json.dumps({**json.loads(TARGET), "sku": "P9"})},
         'redismove:target.sku: found "P9", allowed C0 to C6 or P1 to P5',
     ),
+    "clustering policy of another kind": (
+        {"source": SOURCE, "target": json.dumps({**json.loads(TARGET), "clusteringPolicy": "OSSCluster"})},
+        'redismove:target.clusteringPolicy: found "OSSCluster", allowed nothing for kind "redis"',
+    ),
+    "unknown clustering policy": (
+        {"source": SOURCE, "target": json.dumps({**json.loads(TARGET), "clusteringPolicy": "oss"})},
+        'redismove:target.clusteringPolicy: found "oss", allowed',
+    ),
     "size of another kind": (
         {"source": SOURCE, "target": json.dumps({**json.loads(TARGET), "sku": "Balanced_B10"})},
         'redismove:target.sku: found "Balanced_B10", allowed C0 to C6 or P1 to P5 for kind "redis"',
