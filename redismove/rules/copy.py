@@ -9,6 +9,7 @@ from redismove.facts import CacheFacts, Move
 from redismove.rules import pages
 from redismove.rules.model import Broken, Level, Rule
 from redismove.rules.subjects import (
+    absent,
     carried,
     gigabytes,
     known,
@@ -134,12 +135,6 @@ def _job_is_gone(move: Move) -> Broken | None:
     )
 
 
-def _copies_inside(move: Move) -> bool:
-    # A job that is not known yet is neither there nor absent: `known` says so.
-    job = None if move.copy_job is None else known(move.copy_job)
-    return move.source is not None and job is None and not carried(move)
-
-
 RULES: tuple[Rule, ...] = (
     Rule(
         id="RM-C01",
@@ -157,7 +152,7 @@ RULES: tuple[Rule, ...] = (
         ),
         methods=_COPY,
         stages=frozenset({stages.PREPARE, stages.REPLICATE}),
-        applies=_copies_inside,
+        applies=lambda move: absent(move.copy_job) and not absent(move.source) and not carried(move),
         check=_near_source,
         level=Level.ADVISORY,
         severity="low",
