@@ -289,6 +289,9 @@ def test_whatever_somebody_does_by_hand_between_two_stages_is_seen_or_does_no_ha
     assert move.target is not None
 
     move.scale_by_hand(move.target_name, 2)
+    assert move.stack.stage("prepare", "--refresh").ok, "the refresh sees it, and the target is as declared again"
+    assert move.target is not None
+    assert move.target.sku_capacity == 1
     move.go_to("replicate")
     _new_keys_by_hand(move)
     move.go_to("verify")
