@@ -401,9 +401,10 @@ BROKEN: tuple[Broken, ...] = (
     Broken(
         rule="RM-N12",
         method=COPY,
-        at="adopt",
-        ask="prepare",
-        config={"target": {"kind": "managed"}},
+        at="prepare",
+        ask="replicate",
+        # The program itself declares a managed target closed where the source has a firewall.
+        recorded={"gate": {"declaredTarget": {"product": "managed", "sku_name": "Balanced_B10"}}},
         faults=(firewall("source", OFFICE),),
     ),
     Broken(
