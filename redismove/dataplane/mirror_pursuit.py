@@ -87,7 +87,6 @@ class Mirror(Pursuit):
         self.carried += done.repaired
         if self.following:
             self.dirty.add(done.unsettled)
-            self._group_streams = streams_with_groups(self.source.server)
         return done
 
     def _between(self, keys: int) -> None:
@@ -135,6 +134,9 @@ class Mirror(Pursuit):
         if self._follower is not None:
             self._notifications_before += self._follower.notifications
         super().follow()
+        if self.following:
+            # Later ones are notified when they are made; these may be read from without a notification.
+            self._group_streams = streams_with_groups(self.source.server)
 
     def carry(self, marks: list[Mark]) -> None:
         """Carry keys over as they are now; any of them may have become too big for one reply."""

@@ -123,6 +123,7 @@ def test_what_is_not_notified_is_found(source: Server, target: Server, command: 
 def test_what_reading_does_to_a_stream_is_carried(source: Server, target: Server) -> None:
     connection = source.connection(database=0)
     fill(connection, [*stream_with_groups(b"s"), ("XGROUP", "CREATE", "s", "more", "0")])
+    fill(connection, [("XGROUP", "CREATECONSUMER", "s", "more", f"c{number}") for number in range(2)])
     with following(source.address, target.address) as run:
         run.wait_until_caught_up()
         for number in range(2):
