@@ -10,7 +10,7 @@ from redismove.dataplane.connect import Server, ServerAddress
 from redismove.dataplane.copy import copy
 from redismove.dataplane.pump import library
 from redismove.dataplane.throttle import Limits
-from redismove.dataplane.verify import verify
+from redismove.dataplane.verify import native, verify
 
 
 def _most_memory_mb() -> float:
@@ -22,7 +22,8 @@ def _most_memory_mb() -> float:
 def main() -> None:
     """`copy|verify SOURCE TARGET [KEYS_PER_S]`; prints keys, seconds and the most memory as JSON."""
     command, source_url, target_url = sys.argv[1:4]
-    library()  # compiling it is no part of a copy
+    library()  # compiling is no part of a copy or a comparison
+    native.library()
     begun = time.perf_counter()
     source, target = (Server.open(ServerAddress.from_url(url)) for url in (source_url, target_url))
     if command == "copy":

@@ -53,6 +53,11 @@ class Client:
         """A replica's link to us (S) or ours to a primary (M)."""
         return "S" in self.flags or "M" in self.flags
 
+    @property
+    def is_closing(self) -> bool:
+        """Already cut, or gone by itself: Redis takes no further command from it and frees it next (flag A)."""
+        return "A" in self.flags
+
 
 def parse_client_list(reply: bytes) -> list[Client]:
     """Return the connections in a CLIENT LIST reply."""
@@ -105,6 +110,7 @@ def _foreign(own_ids: Collection[int], listed: tuple[int, list[Client]], system_
         if client.id != own_id
         and client.id not in own_ids
         and not client.is_replication
+        and not client.is_closing
         and client.user not in system_users
     ]
 

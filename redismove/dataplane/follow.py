@@ -18,7 +18,7 @@ import select
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Self
 
 from redismove.dataplane.connect import Connection, Node, Reply, Server, exchange, pack, parse_info
@@ -429,14 +429,6 @@ class SourceState:
             elif now.run_id == then.run_id and now.commands < then.commands:
                 phrases.append(f"{name} forgot its counters, by which flushes are seen")
         return phrases
-
-    def only_flushed_since(self, earlier: SourceState) -> bool:
-        """Tell whether flushes and swaps are the only change: a repair pass mends those, the connections are good."""
-
-        def without(state: SourceState) -> dict[tuple[str, int], NodeState]:
-            return {where: replace(node, flushes=()) for where, node in state.nodes.items()}
-
-        return without(self) == without(earlier)
 
 
 def _node_state(replies: list[Reply]) -> NodeState:

@@ -79,6 +79,7 @@ class Mirror(Pursuit):
                 deadline=math.inf,
                 on_progress=progress,
                 between=self._between,
+                native=self.throttle.rate(self.mean_bytes) is None,  # a bound is kept better in small batches
             )
         finally:
             for guard in self._guards:

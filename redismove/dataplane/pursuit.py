@@ -20,6 +20,7 @@ from redismove.dataplane.follow import (
 )
 from redismove.dataplane.hold import HoldFailed
 from redismove.dataplane.own import OwnServer, OwnSource
+from redismove.dataplane.passes import compare_all
 from redismove.dataplane.repair import (
     OutOfTime,
     RepairReport,
@@ -32,7 +33,7 @@ from redismove.dataplane.repair import (
     repair,
     streams_with_groups,
 )
-from redismove.dataplane.verify.compare import Pair, differences
+from redismove.dataplane.verify.compare import Pair
 
 _ROUND_KEYS: Final = 2000
 """So many keys are carried between two looks at the clock."""
@@ -466,7 +467,9 @@ class Pursuit:
 
     def _different_and_not_newer(self, source: Server, target: Server, writes: Follower) -> tuple[list[Mark], int]:
         pair = Pair.of(source, target)
-        different = list(dict.fromkeys(differences(source, target)))
+        found: dict[Mark, None] = {}
+        compare_all(pair, lambda database, _, keys: found.update(dict.fromkeys((database, key) for key in keys)))
+        different = list(found)
         newer: set[Mark] = set()
         # Each is read a second and a third time: a key may have expired between two reads.
         for again in (True, True, False):

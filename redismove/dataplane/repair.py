@@ -13,8 +13,9 @@ from redismove.dataplane.connect import Server
 from redismove.dataplane.errors import DataPlaneError, ReplyError
 from redismove.dataplane.follow import Mark
 from redismove.dataplane.keys import States, read_states
+from redismove.dataplane.passes import compare_all
 from redismove.dataplane.payload import Value, decode, differs_in, kind_of
-from redismove.dataplane.verify.compare import Pair, compare_batch, databases_of, only_in_target, scan_batches
+from redismove.dataplane.verify.compare import Pair, compare_batch
 
 _PROGRESS_S = 1.0
 _STREAMS = 64
@@ -67,6 +68,7 @@ def repair(
     deadline: float,
     on_progress: Callable[[RepairReport, int], None] | None = None,
     between: Callable[[int], None] | None = None,
+    native: bool = True,
 ) -> RepairReport:
     """
     Compare every key by type, value and expiry, and carry each difference over as the source has it now.
@@ -77,7 +79,8 @@ def repair(
         carrier: from *source* to *target*.
         deadline: monotonic time at which to give up.
         on_progress: called about once a second with what was done and how many keys there are on both sides.
-        between: called after each batch with its number of keys; nothing is on its way then: it may carry, or wait.
+        between: called after each batch with its number of keys; nothing is written then: it may carry, or wait.
+        native: by the compiled loop where it can be had; its batches are big.
 
     Raises:
         OutOfTime: what was repaired stays repaired.
@@ -87,12 +90,12 @@ def repair(
     expected = sum(source.databases().values()) + sum(target.databases().values())
     pair = Pair.of(source, target)
 
-    def looked_at(database: int, keys: Sequence[bytes], different: Sequence[bytes]) -> None:
+    def looked_at(database: int, count: int, different: Sequence[bytes]) -> None:
         nonlocal told
         if different:
             report.unsettled += carrier.carry(database, different, probe=pair.probe).unsettled
             report.repaired += len(different)
-        report.scanned += len(keys)
+        report.scanned += count
         now = time.monotonic()
         report.seconds = now - began
         if now >= deadline:
@@ -101,21 +104,12 @@ def repair(
                 f"{report.scanned:,} of about {expected:,} keys in {report.seconds:.1f} s"
             )
         if between is not None:
-            between(len(keys))
+            between(count)
         if on_progress is not None and now - told >= _PROGRESS_S:
             told = now
             on_progress(report, expected)
 
-    for database in databases_of(source, target):
-        for node in source.nodes:
-            for keys in scan_batches(source, node, database):
-                found = compare_batch(pair, database, keys).differences
-                report.compared += len(keys)
-                looked_at(database, keys, list(dict.fromkeys(difference.key for difference in found)))
-        for node in target.nodes:
-            for keys in scan_batches(target, node, database):
-                found = only_in_target(pair, database, keys)
-                looked_at(database, keys, list(dict.fromkeys(difference.key for difference in found)))
+    report.compared = compare_all(pair, looked_at, native=native)
     report.seconds = time.monotonic() - began
     return report
 

@@ -36,6 +36,7 @@ from redismove.settings import MoveSettings
 from redismove.steps.access import Tell, address
 from redismove.steps.clients import clients_of_others
 from redismove.steps.copy_job import declared_job
+from redismove.steps.load import load_of
 
 _STAGES_THAT_ERASE: Final = (stages.PREPARE, stages.REPLICATE)
 _METHODS_WITH_DATABASES: Final = (stages.RDB, stages.COPY)
@@ -187,6 +188,8 @@ def survey(
     if source is not None and _must_know_databases(settings, source):
         used = tuple(sorted(database for database, keys in _keys_by_database(caches, source).items() if keys))
         source = dataclasses.replace(source, databases_used=used)
+    if source is not None and _must_know_memory(settings, source, declared):
+        source = dataclasses.replace(source, used_memory_bytes=load_of(caches, source).used_memory_bytes)
 
     endpoint_file = settings.endpoint_path(project_folder, stack)
     move = Move(
@@ -338,6 +341,17 @@ def _endpoint(path: Path) -> EndpointFacts | None:
         state=document.state,
         phase=document.phase,
         generation=document.generation,
+    )
+
+
+def _must_know_memory(settings: MoveSettings, source: CacheFacts, declared: CacheFacts | None) -> bool:
+    """A managed target is sold by other sizes: there the source's data is measured and not its size alone."""
+    managed = declared is not None and declared.product == MANAGED
+    return (
+        managed
+        and settings.method != stages.NEW_CACHE
+        and settings.stage in _STAGES_THAT_ERASE
+        and _can_be_asked(source)
     )
 
 

@@ -52,6 +52,35 @@ def test_every_type_arrives_exactly(
     assert outcome.counts["compared"] == len(keys)
 
 
+def test_a_thousand_keys_by_type_are_a_handful_of_round_trips(
+    opened: Callable[[str, int], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hold that goes back to an older server carries what is left by type: not one key after the other."""
+    source, target = opened("7.0", 0), opened("6.2", 1)
+    kinds = [("SET",), ("SET", "EX", 1000), ("HSET", "field"), ("RPUSH",), ("ZADD", 1)]
+    commands: list[tuple[str | int, ...]] = []
+    for number in range(1000):
+        name, *more = kinds[number % 5]
+        value = f"value {number}"
+        commands.append((name, f"k{number}", *((value, *more) if name == "SET" else (*more, value))))
+    fill(source.connection(), commands)
+    fill(target.connection(), [("SET", "k0", "had an expiry", "EX", 100), ("RPUSH", "k1", "was a list")])
+    carrier = Carrier(source, target)
+    carrier.expect(20)
+    carrier.by_type = True
+    sent: list[int] = []
+    execute = target.execute
+    monkeypatch.setattr(
+        target, "execute", lambda commands, *rest, **named: sent.append(1) or execute(commands, *rest, **named)
+    )
+
+    report = carrier.carry(0, [f"k{number}".encode() for number in range(1000)])
+
+    assert report.by_type == 1000
+    assert len(sent) <= 2
+    assert verify(source, target).equal
+
+
 @pytest.mark.parametrize("kind", ["7.0", "6.2", "valkey"])
 def test_a_payload_reads_as_the_commands_of_its_type_do(opened: Callable[[str, int], Server], kind: str) -> None:
     """The decoder is what everything else is judged by, so the server itself judges the decoder."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from redismove.dataplane.connect import Connection, Server, ServerAddress, exchange, pack
+from redismove.dataplane.connect import Connection, Server, ServerAddress, _tls_context, exchange, pack
 from redismove.dataplane.errors import (
     AuthenticationFailed,
     CertificateRejected,
@@ -109,6 +109,19 @@ def test_certificates_and_host_names_are_checked(tmp_path: Path) -> None:
         Connection(
             ServerAddress("127.0.0.1", server.port, tls=True, ca_file=str(files.authority)), connect_timeout_s=0.5
         )
+
+
+def test_authorities_are_read_once_and_again_when_they_change(tmp_path: Path) -> None:
+    files = make_tls(tmp_path)
+    own = tmp_path / "own.pem"
+    own.write_bytes(files.authority.read_bytes())
+    made = _tls_context(str(own))
+    assert _tls_context(str(own)) is made
+
+    foreign = make_tls(tmp_path / "foreign")
+    own.write_bytes(foreign.authority.read_bytes() * 2)
+
+    assert _tls_context(str(own)) is not made
 
 
 def test_what_is_not_redis_is_said_to_be_none() -> None:

@@ -9,19 +9,16 @@ into the hole is a matter of chance, so each case has a few tries.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from redismove.dataplane.carry import Carrier
 from redismove.dataplane.connect import Node, Server
 from redismove.dataplane.cutover import CutOver, CutoverLimits
 from redismove.dataplane.follow import DirtyKeys, Follower, Mark, _Subscriber
 from redismove.dataplane.hold import WritePause
 from redismove.dataplane.pursuit import Pursuit
-from redismove.dataplane.repair import StreamCarrier
 from tests.support.cutover import world
 
 pytestmark = pytest.mark.redis
@@ -119,8 +116,8 @@ class MarkOffAfterCopy(CutOver):
             marks = sorted(self.dirty.snapshot())
             self.carry(marks)
             time.sleep(0.005)  # a read and a write over a line longer than ours
-            with self.dirty._lock:
-                self.dirty._marks.difference_update(marks)
+            forgotten = set(marks)
+            self.dirty.add([mark for mark in self.dirty.take() if mark not in forgotten])
             return 0.0
 
 
@@ -137,16 +134,12 @@ class GroupsNotCarried(CutOver):
     """What XREADGROUP and XACK did is not notified, and not looked for."""
 
     class pursuit_type(Pursuit):
-        def follow(self) -> None:
-            super().follow()
-            self._streams = NoStreams()
+        def repair(self) -> None:
+            super().repair()
+            self._group_streams.clear()
 
-
-class NoStreams(StreamCarrier):
-    """Carries no stream for its groups."""
-
-    def carry(self, carrier: Carrier, marks: Iterable[Mark]) -> list[Mark]:
-        return []
+        def _look_for_groups(self) -> None:
+            pass
 
 
 class NoDrain(CutOver):

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from redismove.dataplane import pump
 from redismove.dataplane.carry import Carrier
 from redismove.dataplane.connect import Command, Server
 from redismove.dataplane.errors import ConnectionLost
-from redismove.dataplane.verify import Depth, compare_keys, differences, verify
+from redismove.dataplane.pump import NATIVE_VARIABLE
+from redismove.dataplane.verify import Depth, compare_keys, differences, native, verify
 from redismove.dataplane.verify.compare import Pair
 from tests.support.datasets import DELIVERED_AT_MS, every_type, fill
 from tests.support.redis_servers import RedisProcess
@@ -94,11 +94,11 @@ def copied(source: Server, target: Server) -> tuple[Server, Server]:
 @pytest.fixture
 def without_native(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The Python path alone."""
-    monkeypatch.setenv(pump.NATIVE_VARIABLE, "0")
-    pump.library.cache_clear()
+    monkeypatch.setenv(NATIVE_VARIABLE, "0")
+    native.library.cache_clear()
     yield
     monkeypatch.undo()
-    pump.library.cache_clear()
+    native.library.cache_clear()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -183,13 +183,12 @@ def test_every_way_of_reading_gives_the_same_signature(
     source, target = copied
     for server in copied:
         fill(server.connection(), NEIGHBOURS[neighbours])
-    native = verify(source, target)
-    monkeypatch.setattr(pump, "library", lambda: None)
+    compiled = verify(source, target)
     monkeypatch.setattr("redismove.dataplane.verify.run.library", lambda: None)
     python = verify(source, target)
-    assert native.equal
+    assert compiled.equal
     assert python.equal
-    assert native.signature == python.signature
+    assert compiled.signature == python.signature
 
 
 def test_a_wrong_database_is_found_on_both_sides(copied: tuple[Server, Server]) -> None:

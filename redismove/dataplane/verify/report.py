@@ -52,7 +52,7 @@ class VerifyReport:
         keys_per_s: compared keys by duration.
         signature: SHA-256 over depth, databases, counts and the digest of every equal key: the same data gives the
             same signature, in whatever order, on whatever server version. The time of an expiry is not part of it
-            (only that there is one), nor is a key's idle time.
+            (only that there is one), nor is a key's idle time. Empty when not everything was looked at.
         source, target: what was compared (addresses, versions).
     """
 

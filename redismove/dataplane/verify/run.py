@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from redismove.dataplane.checkpoint import Checkpoint
 from redismove.dataplane.connect import Node, Server
-from redismove.dataplane.errors import LoginDue
-from redismove.dataplane.pump import (
-    MODE_COMPARE,
-    MODE_EXISTS,
-    WHY_BIG,
-    Pump,
-    Rare,
-    SeenKeys,
-    Windows,
-    library,
-    lines_to,
-    mean_value_bytes,
-    round_trip_s,
+from redismove.dataplane.errors import (
+    AuthenticationFailed,
+    CertificateRejected,
+    ClusterMoved,
+    ConnectionLost,
+    ConnectionRefused,
+    DataPlaneError,
+    LoginDue,
+    ServerNotReady,
+    ServerTimeout,
 )
+from redismove.dataplane.pump import lines_to, mean_value_bytes, open_together, round_trip_s
 from redismove.dataplane.typed import has_field_expiries
 from redismove.dataplane.verify.compare import (
     BIG_VALUE_BYTES,
@@ -32,10 +31,24 @@ from redismove.dataplane.verify.compare import (
     TOLERANCE_MS,
     Depth,
     Difference,
+    Outcome,
     Pair,
     compare_batch,
     databases_of,
     only_in_target,
+)
+from redismove.dataplane.verify.native import (
+    MODE_COMPARE,
+    MODE_EXISTS,
+    READS,
+    SCANS,
+    SCANS_OTHER,
+    WHY_BIG,
+    Loop,
+    Rare,
+    SeenKeys,
+    Windows,
+    library,
 )
 from redismove.dataplane.verify.report import FIRST_DIFFERENCES, KINDS, Progress, VerifyReport, sign
 
@@ -44,6 +57,9 @@ RECHECK_LIMIT = 1_000_000
 SECOND_LOOK_S = 0.1
 """A key may expire, or a change may be on its way, between the two reads of one look."""
 _CHECKPOINT_S = 2.0
+_RECOVER_WITHIN_S = 60.0
+_MOST_STARTS = 5
+"""So often a comparison begins again because a cluster's nodes changed meanwhile."""
 _MODULUS = 1 << 128
 
 
@@ -119,9 +135,15 @@ class _Run:
         self.expected = sum(source.databases().values()) + sum(target.databases().values())
         identity = {"what": "verify", "depth": depth, "source": source.address.url, "target": target.address.url}
         self.checkpoint = Checkpoint(checkpoint, identity)
+        self._who = self._serving()
+        self._whole = True
+        self._unsettled: dict[tuple[int, bytes], int] = {}
+        self._settled = 0
         self._restore()
         self._seen: SeenKeys | None = None
         self._mean_bytes = mean_value_bytes(source)
+        self._again = 0
+        self._ridden: list[tuple[Node, int]] = []
         self._live = (0, 0, 0)  # database, equal keys and sum of the pass that is running
         self._round_trips = (round_trip_s(source), round_trip_s(target)) if library() is not None else None
         self._saved = self._told = time.monotonic()
@@ -130,24 +152,50 @@ class _Run:
 
     def _restore(self) -> None:
         data = self.checkpoint.data
-        self.cursors: dict[str, Any] = data.get("cursors", {})
-        known = {self._run_id(server, node) for server in (self.source, self.target) for node in server.nodes}
-        if any(row["run_id"] not in known for row in self.cursors.values()):
-            # Cursors of a restarted server mean nothing any more, and counts without them would count twice.
-            self.notes.append("a server was restarted since the checkpoint: compared again from the start")
-            self.cursors = {}
+        self.cursors: dict[str, Any] = {}
+        if data and data.get("who") != self._who:
+            # Cursors of another process mean nothing, and what was compared may not be what is there now.
+            self.notes.append(
+                "a server was restarted since the checkpoint, or others serve its slots: compared again from the start"
+            )
             return
+        self.cursors = data.get("cursors", {})
         self.compared = {int(key): value for key, value in data.get("compared", {}).items()}
         self.sums = {int(key): int(value) for key, value in data.get("sums", {}).items()}
+        self.overflow = {int(key): value for key, value in data.get("overflow", {}).items()}
         self.scanned = data.get("scanned", 0)
+        self.ignored = data.get("ignored", 0)
         for database, key, kind, reason in data.get("found", []):
-            self._note(Difference(database, b64decode(key), kind, reason))
+            self.found[database, b64decode(key)] = Difference(database, b64decode(key), kind, reason)
 
-    def _run_id(self, server: Server, node: Node) -> str:
-        return server.run_id(node)
+    def _serving(self) -> list[list[Any]]:
+        """Which process serves which slots, on either side."""
+        return [
+            [side, str(node), server.run_id(node), [list(slots) for slots in node.slots]]
+            for side, server in (("source", self.source), ("target", self.target))
+            for node in server.nodes
+        ]
+
+    def _forget_all(self) -> None:
+        """Begin anew: nothing that was compared counts any more."""
+        self.cursors, self.compared, self.sums, self.overflow, self.found = {}, {}, {}, {}, {}
+        self.scanned = self.ignored = self.rechecked = 0
+        self.round = 1
+        self._ridden = []
+
+    def _drop_unsettled(self) -> None:
+        """Forget differences beyond the cursor: their keys are scanned again."""
+        for place, batch in self._unsettled.items():
+            if batch >= self._settled:
+                self.found.pop(place, None)
+        self._unsettled = {}
 
     def _save(self, *, now: bool = False) -> None:
-        if self.checkpoint.path is None or not (now or time.monotonic() - self._saved > _CHECKPOINT_S):
+        if (
+            not self._whole
+            or self.checkpoint.path is None
+            or not (now or time.monotonic() - self._saved > _CHECKPOINT_S)
+        ):
             return
         database, equal, total = self._live
         compared, sums = dict(self.compared), dict(self.sums)
@@ -155,33 +203,44 @@ class _Run:
             compared[database] = compared.get(database, 0) + equal
             sums[database] = (sums.get(database, 0) + total) % _MODULUS
         self.checkpoint.data = {
+            "who": self._who,
             "cursors": self.cursors,
             "compared": compared,
             "sums": {key: str(value) for key, value in sums.items()},
+            "overflow": self.overflow,
             "scanned": self.scanned,
+            "ignored": self.ignored,
             "found": [
-                (item.database, b64encode(item.key).decode(), item.kind, item.reason) for item in self.found.values()
+                (item.database, b64encode(item.key).decode(), item.kind, item.reason)
+                for place, item in self.found.items()
+                if self._unsettled.get(place, -1) < self._settled
             ],
         }
         self.checkpoint.save()
         self._saved = time.monotonic()
+
+    @contextmanager
+    def _one_step(self) -> Iterator[None]:
+        """What counts changes together: stopped inside of it, the checkpoint stays as it was."""
+        self._whole = False
+        yield
+        self._whole = True
 
     # -- rounds -------------------------------------------------------------------------------------------------
 
     def all_rounds(self, rounds: int) -> VerifyReport:
         complete = True
         try:
-            self._first_round()
-            while self.found and self.round < rounds and not self.overflow:
-                self.round += 1
-                time.sleep(SECOND_LOOK_S)
-                self._recheck()
+            self._settle(rounds)
         except _OutOfTime:
             complete = False
             self._save(now=True)
             self.notes.append(
                 f"the time limit ended it in round {self.round}, after {self.scanned} keys of about {self.expected}"
             )
+        except DataPlaneError as error:
+            self._save(now=True)
+            raise type(error)(f"{str(error).rstrip('.')} ({self._so_far()}).") from None
         except BaseException:
             self._save(now=True)
             raise
@@ -189,14 +248,85 @@ class _Run:
             self.checkpoint.remove()
         return self._report(complete)
 
+    def _so_far(self) -> str:
+        how = (
+            f"the same call goes on from {self.checkpoint.path}"
+            if self.checkpoint.path
+            else "with a checkpoint file the next call could go on from there"
+        )
+        return (
+            f"verification got to {self.scanned:,} of about {self.expected:,} keys in round {self.round}, with "
+            f"{self._different:,} that differ, and says nothing about the rest; {how}"
+        )
+
+    @property
+    def _different(self) -> int:
+        return len(self.found) + sum(sum(row.values()) for row in self.overflow.values())
+
+    def _settle(self, rounds: int) -> None:
+        """All rounds; once more where a cluster's nodes change meanwhile."""
+        deadline: float | None = None
+        while True:
+            try:
+                self._first_round()
+                while self.found and self.round < rounds and not self.overflow:
+                    self.round += 1
+                    time.sleep(SECOND_LOOK_S)
+                    self._recheck()
+                if not self._others_serve():
+                    return
+            except (ConnectionLost, ServerTimeout, ConnectionRefused, ServerNotReady) as error:
+                if not (self.source.clustered or self.target.clustered):
+                    raise
+                deadline = deadline or time.monotonic() + _RECOVER_WITHIN_S
+                if time.monotonic() > deadline:
+                    raise
+                self._recover(error, deadline)
+            self._drop_unsettled()
+            if self._others_serve():
+                self._who = self._serving()
+                self._forget_all()
+                self._again += 1
+                if self._again > _MOST_STARTS:
+                    raise ClusterMoved(
+                        f"The nodes of {self.source.address.url} or {self.target.address.url} changed {self._again} "
+                        "times during the verification; wait until the clusters are at rest and run again."
+                    )
+                self.notes.append("a failover or moving slots changed who serves what: compared again from the start")
+
+    def _others_serve(self) -> bool:
+        """In a cluster others serve now what was compared: a failover may have lost writes, moving slots hide keys."""
+        if not (self.source.clustered or self.target.clustered):
+            return False
+        self.source.refresh_nodes()
+        self.target.refresh_nodes()
+        return self._serving() != self._who
+
+    def _recover(self, error: DataPlaneError, deadline: float) -> None:
+        """Wait until both sides answer again."""
+        while True:
+            try:
+                for server in (self.source, self.target):
+                    server.forget_broken()
+                    server.refresh_nodes()
+                    for node in server.nodes:
+                        server.connection(node).call("PING")
+                return
+            except (AuthenticationFailed, CertificateRejected):
+                raise
+            except DataPlaneError:
+                if time.monotonic() > deadline:
+                    raise error from None
+                time.sleep(0.2)
+
     def _first_round(self) -> None:
         for database in databases_of(self.source, self.target):
             self._seen = self._new_seen(database)
             try:
                 for side, server in (("source", self.source), ("target", self.target)):
-                    for node in server.nodes:
-                        if server.has_database(database):
-                            self._scan(side, server, node, database)
+                    for node in server.nodes if server.has_database(database) else ():
+                        self._scan(side, server, node, database)
+                    self._take_ridden(database)
             finally:
                 self._forget_seen()
 
@@ -209,13 +339,14 @@ class _Run:
         return SeenKeys(keys)
 
     def _forget_seen(self) -> None:
+        self._ridden = []
         if self._seen is not None:
             self._seen.close()
             self._seen = None
 
     def _scan(self, side: str, server: Server, node: Node, database: int) -> None:
         name = f"{side} {node} {database}"
-        row = self.cursors.setdefault(name, {"cursor": "0", "done": False, "run_id": self._run_id(server, node)})
+        row = self.cursors.setdefault(name, {"cursor": "0", "done": False})
         if row["done"]:
             return
         self._tell()
@@ -225,17 +356,20 @@ class _Run:
                 try:
                     self._scan_natively(side, server, node, database, row)
                 except LoginDue:
+                    self._drop_unsettled()
                     self._forget_seen()  # of the keys after the cursor some are in it already
             return
         connection = server.connection(node, database)
         while True:
             connection.select(database)
             cursor, keys = connection.call("SCAN", row["cursor"], "COUNT", SCAN_COUNT)
-            if keys:
-                self._look(side, database, keys)
-            row["cursor"] = cursor.decode()
-            row["done"] = cursor == b"0"
+            outcome = self._look(side, database, keys)
+            with self._one_step():
+                self._take(database, outcome)
+                self.scanned += len(keys)
+                row["cursor"], row["done"] = cursor.decode(), cursor == b"0"
             self._save(now=row["done"])
+            self._tell()
             if row["done"]:
                 return
 
@@ -244,24 +378,29 @@ class _Run:
         assert self._round_trips is not None
         compares = side == "source"
         other = self.target if compares else self.source
-        lines, table = lines_to(other, database)
-        pump: Pump | None = None
+        rider = self._rider(database) if compares else None
+        connections, table = lines_to(other, database)
+        loop: Loop | None = None
         try:
-            others = list(lines)
-            lines += [server.new_connection(node, database) for _ in range(2 if compares else 1)]
-            pump = Pump(
+            lines = list(enumerate(connections))
+            connections += open_together(server, [node] * (2 if compares else 1), database)
+            lines.append((SCANS, connections[len(lines)]))
+            if compares:
+                lines.append((READS, connections[-1]))
+            if rider is not None:
+                connections.append(other.new_connection(rider, database))
+                lines.append((SCANS_OTHER, connections[-1]))
+            loop = Loop(
                 MODE_COMPARE if compares else MODE_EXISTS,
-                lines[len(others)],
-                lines[-1] if compares else None,
-                others,
+                lines,
                 absolute=(server.absolute_expiry, other.absolute_expiry),
                 line_of_slot=table,
                 cursor=row["cursor"],
-                windows=Windows.for_comparing(
+                windows=Windows.of(
                     max(self._round_trips), self._round_trips[0 if compares else 1], big_bytes=self.pair.big_value_bytes
                 ),
             )
-            pump.settings(
+            loop.settings(
                 skew_ms=self.pair.skew_ms,
                 database=database,
                 tolerance_ms=self.pair.tolerance_ms,
@@ -270,59 +409,83 @@ class _Run:
                 mean_bytes=self._mean_bytes,
             )
             if self._seen is not None and (compares or self._seen.whole):
-                pump.use_seen(self._seen)
-            self._drive(pump, side, database, row)
+                loop.use_seen(self._seen)
+            self._drive(loop, side, database, row)
+            if rider is not None:
+                self._ridden.append((rider, loop.stats.other_scanned))
         finally:
-            if pump is not None:
-                self._live = (0, 0, 0)
-                if compares:
-                    self.compared[database] = self.compared.get(database, 0) + pump.stats.settled_equal
-                    self.sums[database] = (self.sums.get(database, 0) + _sum_of(pump)) % _MODULUS
-                self.scanned += pump.stats.scanned
-                row["cursor"], row["done"] = pump.safe_cursor, bool(pump.stats.finished)
-                pump.close()
-            for connection in lines:
+            if loop is not None:
+                with self._one_step():
+                    self._live = (0, 0, 0)
+                    if compares:
+                        self.compared[database] = self.compared.get(database, 0) + loop.stats.settled_equal
+                        self.sums[database] = (self.sums.get(database, 0) + _sum_of(loop)) % _MODULUS
+                    self.scanned += loop.stats.scanned
+                    self._settled = loop.stats.settled
+                    row["cursor"], row["done"] = loop.safe_cursor, bool(loop.stats.finished)
+                loop.close()
+            for connection in connections:
                 connection.close()
         self._save(now=True)
 
-    def _drive(self, pump: Pump, side: str, database: int, row: dict[str, Any]) -> None:
+    def _rider(self, database: int) -> Node | None:
+        """A node of the target whose scan can go along with a scan of the source."""
+        if self._seen is None or self.target.databases().get(database, 0) > self._seen.expected:
+            return None
+        ridden = {node for node, _ in self._ridden}
+        return next((node for node in self.target.nodes if node not in ridden), None)
+
+    def _take_ridden(self, database: int) -> None:
+        """The target's keys were all met on the source: its nodes that were scanned meanwhile need no other scan."""
+        if self._seen is not None and self._seen.covers:
+            for node, scanned in self._ridden:
+                self.cursors[f"target {node} {database}"] = {"cursor": "0", "done": True}
+                self.scanned += scanned
+        self._ridden = []
+
+    def _drive(self, loop: Loop, side: str, database: int, row: dict[str, Any]) -> None:
+        self._unsettled, self._settled = {}, 0
+
+        def note(differences: Iterable[Difference], rares: list[Rare]) -> None:
+            batches = {item.key: item.batch for item in rares}
+            for difference in differences:
+                self._unsettled[database, difference.key] = batches[difference.key]
+                self._note(difference)
+
         def on_rare(rares: list[Rare]) -> None:
             if side == "target":
-                for difference in only_in_target(self.pair, database, [item.key for item in rares]):
-                    self._note(difference)
+                note(only_in_target(self.pair, database, [item.key for item in rares]), rares)
                 for item in rares:
-                    pump.rare_done(item)
+                    loop.rare_done(item)
                 return
             big = [item.key for item in rares if item.why == WHY_BIG]
             keys = [item.key for item in rares]
             outcome = compare_batch(self.pair, database, keys, self.depth, digests=True, big=big)
-            for difference in outcome.differences:
-                self._note(difference)
+            note(outcome.differences, rares)
             equal = {key: blake2b(framed, digest_size=16).digest() for key, framed in outcome.digests}
             for item in rares:
-                pump.rare_done(item, equal.get(item.key))
+                loop.rare_done(item, equal.get(item.key))
 
         def on_tick() -> float:
-            if side == "source":
-                self._live = (database, pump.stats.settled_equal, _sum_of(pump))
-            row["cursor"] = pump.safe_cursor
+            with self._one_step():
+                if side == "source":
+                    self._live = (database, loop.stats.settled_equal, _sum_of(loop))
+                row["cursor"], self._settled = loop.safe_cursor, loop.stats.settled
             self._save()
-            self._tell(pump.stats.scanned, pump.stats.equal)
+            self._tell(loop.stats.scanned, loop.stats.equal)
             return 0.05
 
-        pump.drive(on_rare, on_tick)
+        loop.drive(on_rare, on_tick)
 
-    def _look(self, side: str, database: int, keys: Sequence[bytes]) -> None:
+    def _look(self, side: str, database: int, keys: Sequence[bytes]) -> Outcome:
         if side == "source":
-            outcome = compare_batch(self.pair, database, keys, self.depth, digests=True)
-            self._add(database, outcome.digests)
-            found = outcome.differences
-        else:
-            found = only_in_target(self.pair, database, keys)
-        self.scanned += len(keys)
-        for difference in found:
+            return compare_batch(self.pair, database, keys, self.depth, digests=True)
+        return Outcome(only_in_target(self.pair, database, keys) if keys else [], [])
+
+    def _take(self, database: int, outcome: Outcome) -> None:
+        self._add(database, outcome.digests)
+        for difference in outcome.differences:
             self._note(difference)
-        self._tell()
 
     def _add(self, database: int, digests: Iterable[tuple[bytes, bytes]]) -> None:
         total = self.sums.get(database, 0)
@@ -334,29 +497,21 @@ class _Run:
         self.compared[database] = self.compared.get(database, 0) + count
 
     def _recheck(self) -> None:
-        before = self.found
-        self.found = {}
-        self.rechecked = 0
         by_database: dict[int, list[bytes]] = {}
-        for database, key in before:
+        for database, key in self.found:
             by_database.setdefault(database, []).append(key)
+        self.rechecked = 0
         for database, keys in by_database.items():
             for start in range(0, len(keys), SCAN_COUNT):
                 batch = keys[start : start + SCAN_COUNT]
-                try:
-                    outcome = compare_batch(self.pair, database, batch, self.depth, digests=True)
-                except BaseException:
-                    self.found = {**before, **self.found}
-                    raise
-                self._add(database, outcome.digests)
+                outcome = compare_batch(self.pair, database, batch, self.depth, digests=True)
+                with self._one_step():
+                    for key in batch:
+                        del self.found[database, key]
+                    self._take(database, outcome)
                 self.rechecked += len(batch)
-                for difference in outcome.differences:
-                    self._note(difference)
-                try:
-                    self._tell()
-                except _OutOfTime:
-                    self.found = before
-                    raise
+                self._save()
+                self._tell()
 
     def _note(self, difference: Difference) -> None:
         if self.known_ignored is not None and self.known_ignored(difference.database, difference.key):
@@ -375,9 +530,9 @@ class _Run:
         if self.on_progress is not None and now - self._told > 0.2:
             self._told = now
             compared = sum(self.compared.values()) + equal if self.round == 1 else self.rechecked
-            different = len(self.found) + sum(sum(row.values()) for row in self.overflow.values())
+            scanned = self.scanned + scanning
             self.on_progress(
-                Progress(self.round, compared, self.scanned + scanning, self.expected, different, now - self.started)
+                Progress(self.round, compared, scanned, self.expected, self._different, now - self.started)
             )
 
     # -- the answer ---------------------------------------------------------------------------------------------
@@ -411,7 +566,7 @@ class _Run:
             first_differences=ordered[:FIRST_DIFFERENCES],
             rounds=self.round,
             duration_s=time.monotonic() - self.started,
-            signature=sign(self.depth, databases, self.sums),
+            signature=sign(self.depth, databases, self.sums) if complete else "",
             source=_describe(self.source),
             target=_describe(self.target),
             tolerance_ms=self.pair.tolerance_ms,
@@ -420,8 +575,8 @@ class _Run:
         )
 
 
-def _sum_of(pump: Pump) -> int:
-    return int(pump.stats.sum_high) << 64 | int(pump.stats.sum_low)
+def _sum_of(loop: Loop) -> int:
+    return int(loop.stats.sum_high) << 64 | int(loop.stats.sum_low)
 
 
 def _describe(server: Server) -> str:
