@@ -31,7 +31,6 @@ from redismove.dataplane.errors import (
     ServerTimeout,
 )
 from redismove.dataplane.pump import (
-    MODE_COPY,
     WHY_BIG,
     WHY_DIVERTED,
     WHY_ERROR,
@@ -44,7 +43,15 @@ from redismove.dataplane.pump import (
     open_together,
     round_trip_s,
 )
-from redismove.dataplane.throttle import GUARD_EVERY_S, Limits, SourceGuard, Throttle, judge
+from redismove.dataplane.throttle import (
+    GUARD_EVERY_S,
+    OTHERS_PER_S,
+    Limits,
+    SourceGuard,
+    Throttle,
+    judge,
+    others_are_there,
+)
 
 Engine = Literal["auto", "native", "python"]
 _CHECKPOINT_EVERY_S = 1.0
@@ -56,6 +63,9 @@ _RECOVER_WITHIN_S = 60.0
 _LONG_LINE_S = 0.02
 _LONG_LINE_CONNECTIONS = 4
 """One TCP connection cannot fill a long fat line: its window is smaller than rate times round trip."""
+_SCAN_ALONE_S = 0.03
+_SCAN_BESIDE_OTHERS_S = 0.003
+"""A SCAN of many keys keeps the source from its other users; over a long line it has to give many."""
 
 
 @dataclass(frozen=True)
@@ -246,6 +256,7 @@ class _Run:
         self._rates: list[tuple[float, int, int]] = [(self.started, 0, 0)]
         self._live = (0, 0, 0)  # scanned, copied, bytes of the pass that is running
         self.mean_bytes = mean_value_bytes(source)
+        self.others_are_there = False
         self.values_are_big = self.mean_bytes > 65_536
         self.carrier.expect(self.mean_bytes)
 
@@ -445,6 +456,8 @@ class _Run:
     def _native_part(self, node: Node, database: int, row: dict[str, Any]) -> None:
         round_trips = round_trip_s(self.source), round_trip_s(self.target)
         fan = _LONG_LINE_CONNECTIONS if round_trips[1] > _LONG_LINE_S else 1
+        if round_trips[0] > _LONG_LINE_S:  # there SCAN's COUNT is large; later the guard knows
+            self.others_are_there = others_are_there(self.source, node)
         windows = Windows.for_lines(*round_trips, big_bytes=self.big_value_bytes)
         targets, table = lines_to(self.target, database, fan=fan)
         readers: list[Connection] = []
@@ -452,22 +465,22 @@ class _Run:
         try:
             readers += open_together(self.source, [node, node], database)
             pump = Pump(
-                MODE_COPY,
                 readers[0],
                 readers[1],
                 targets,
-                absolute=(self.source.absolute_expiry, self.target.absolute_expiry),
+                absolute=self.source.absolute_expiry,
                 line_of_slot=table,
                 fan=fan,
                 cursor=row["cursor"],
                 windows=windows,
             )
-            pump.settings(skew_ms=self.carrier.skew_ms, database=database, mean_bytes=self.mean_bytes)
+            pump.set_values(skew_ms=self.carrier.skew_ms, mean_bytes=self.mean_bytes)
+            pump.set_lines(*round_trips, self.mean_bytes)
             if self.carrier.by_type:
                 pump.divert()
             begun = time.monotonic()
-            self._drive(pump, node, database, row, windows)
-            self.report.moving_s += time.monotonic() - begun
+            self._drive(pump, node, database, row)
+            self.report.moving_s += time.monotonic() - (pump.first_key_at or begun)
         except ProtocolViolation:
             self.source.connection(node, database).call("SCAN", 0, "COUNT", 1)  # asked alone, a refusal says why
             raise
@@ -482,7 +495,7 @@ class _Run:
             for connection in (*targets, *readers):
                 connection.close()
 
-    def _drive(self, pump: Pump, node: Node, database: int, row: dict[str, Any], windows: Windows) -> None:
+    def _drive(self, pump: Pump, node: Node, database: int, row: dict[str, Any]) -> None:
         stats = pump.stats
 
         def on_rare(rares: list[Rare]) -> None:
@@ -499,18 +512,13 @@ class _Run:
                 self._tick(node, stats.issued * 2)
                 row["cursor"] = pump.safe_cursor
                 self.save()
-            rate = self.throttle.rate(stats.mean_bytes)
-            if rate is None:
-                pump.set_budget(-1)
-                pump.set_scan_count(windows.scan_count)
-                return _LOOK_EVERY_S
-            unused = max(0, pump.budget_left)
-            pump.set_budget(self.throttle.allowance(stats.mean_bytes, unused))
-            # A SCAN of many keys is felt by others as well.
-            pump.set_scan_count(max(10, min(windows.scan_count, int(rate / 100))))
-            return _THROTTLED_TICK_S
+            pump.set_pace(
+                self.throttle.rate(stats.mean_bytes),
+                scan_most_s=_SCAN_BESIDE_OTHERS_S if self.others_are_there else _SCAN_ALONE_S,
+            )
+            return _LOOK_EVERY_S
 
-        pump.set_budget(0 if self.throttle.rate(1.0) is not None else -1)
+        on_tick()
         pump.drive(on_rare, on_tick, tick_s=0.0)
         if stats.scanned != stats.done:
             raise CannotCarry(
@@ -563,6 +571,7 @@ class _Run:
         reading = self.guard.take()
         if reading is None:
             return
+        self.others_are_there = reading.others_per_s > OTHERS_PER_S
         reason = judge(reading, self.limits)
         was = self.throttle.reason
         self.throttle.note(reason, self._rate()[0])

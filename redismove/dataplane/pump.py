@@ -27,11 +27,13 @@ from pathlib import Path
 from redismove.dataplane.connect import Connection, Node, Server
 from redismove.dataplane.errors import DataPlaneError, ProtocolViolation
 
-MODE_COPY, MODE_COMPARE, MODE_EXISTS = 0, 1, 2
-WHY_GONE, WHY_ERROR, WHY_BIG, WHY_EXPIRY, WHY_SUSPECT, WHY_DIVERTED, WHY_MISSING = range(1, 8)
+WHY_GONE, WHY_ERROR, WHY_BIG, WHY_EXPIRY, WHY_DIVERTED = range(1, 6)
 NATIVE_VARIABLE = "REDISMOVE_NATIVE"
 _RECEIVE_BYTES = 1 << 19
 _RARE_AT_ONCE = 5000
+_MOST_KEYS_PER_S = 450_000
+_MOST_BYTES_PER_S = 280e6
+"""What one server of today gives at most, nearly, in keys and in bytes of its memory; a guess until it is measured."""
 _SOURCE = Path(__file__).with_name("pump.c")
 _U8P = ctypes.POINTER(ctypes.c_uint8)
 
@@ -41,17 +43,12 @@ class _Stats(ctypes.Structure):
         *[
             (name, ctypes.c_int64)
             for name in (
-                *("scanned", "issued", "done", "restored", "equal", "settled_equal", "settled", "listed"),
-                *("payload_bytes", "skipped_bytes", "in_flight", "target_in_flight", "queued", "list_length"),
+                *("scanned", "issued", "done", "restored", "payload_bytes", "in_flight", "queued", "list_length"),
                 *("target_unsent", "scan_finished", "finished"),
             )
         ],
-        ("sum_low", ctypes.c_uint64),
-        ("sum_high", ctypes.c_uint64),
         ("mean_bytes", ctypes.c_double),
-        ("failed", ctypes.c_int64),
-        ("get_mode", ctypes.c_int64),
-        ("urgent", ctypes.c_int64),
+        *[(name, ctypes.c_int64) for name in ("failed", "urgent", "wait_us", "calm")],
         ("safe_cursor", ctypes.c_char * 24),
     ]
 
@@ -102,26 +99,19 @@ def _compile(source: Path, path: Path) -> None:
 def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     pointer, i64, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_size_t, ctypes.c_int
     signatures: dict[str, tuple[object, list[object]]] = {
-        "rm_new": (pointer, [number, number, number, pointer, number, number, ctypes.c_char_p]),
+        "rm_new": (pointer, [number, number, pointer, number, ctypes.c_char_p]),
         "rm_limits": (None, [pointer, i64, i64, i64, i64, i64, i64]),
-        "rm_compare_with": (None, [pointer, i64, i64, number, number, number, number]),
-        "rm_mean_bytes": (None, [pointer, ctypes.c_double]),
-        "rm_use_seen": (None, [pointer, pointer]),
-        "rm_seen_new": (pointer, [ctypes.c_uint64, ctypes.c_uint64]),
-        "rm_seen_free": (None, [pointer]),
-        "rm_seen_whole": (number, [pointer]),
-        "rm_scan_count": (None, [pointer, i64]),
-        "rm_budget": (None, [pointer, i64]),
-        "rm_budget_left": (i64, [pointer]),
-        "rm_divert": (None, [pointer, number]),
-        "rm_stop": (None, [pointer]),
+        "rm_values": (None, [pointer, i64, ctypes.c_double]),
+        "rm_line": (None, [pointer, i64, i64, ctypes.c_double]),
+        "rm_pace": (None, [pointer, ctypes.c_double, i64]),
+        "rm_divert": (None, [pointer]),
         "rm_stats": (ctypes.POINTER(_Stats), [pointer]),
         "rm_stats_size": (size, []),
-        "rm_work": (None, [pointer]),
+        "rm_work": (None, [pointer, i64]),
         "rm_out": (size, [pointer, number, ctypes.POINTER(_U8P)]),
         "rm_sent": (None, [pointer, number, size]),
         "rm_room": (size, [pointer, number, size, ctypes.POINTER(_U8P)]),
-        "rm_received": (None, [pointer, number, size]),
+        "rm_received": (None, [pointer, number, size, i64]),
         "rm_due": (number, [pointer, number]),
         "rm_next_rare": (
             number,
@@ -136,9 +126,7 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
         ),
         "rm_free_key": (None, [_U8P]),
         "rm_rare_done": (None, [pointer, ctypes.c_uint64]),
-        "rm_rare_equal": (None, [pointer, ctypes.c_uint64, ctypes.c_char_p]),
         "rm_free": (None, [pointer]),
-        "rm_digest": (number, [ctypes.c_char_p, size, ctypes.c_char_p]),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(lib, name)
@@ -164,7 +152,7 @@ class Windows:
     How much may be on its way.
 
     Attributes:
-        scan_count: COUNT of SCAN; the next cursor takes a round trip, so a long line needs more at once.
+        scan_count: COUNT of SCAN; copying over a long line asks for more, as the next cursor takes a round trip.
         in_flight: keys asked of side 0 and not answered.
         in_flight_bytes: the same in bytes, by the mean size of values so far.
         target_in_flight: keys between being asked and being written.
@@ -181,57 +169,16 @@ class Windows:
 
     @classmethod
     def for_lines(cls, source_round_trip_s: float, target_round_trip_s: float, *, big_bytes: int = 32 << 20) -> Windows:
-        """Windows that a round trip does not empty: some 400,000 small keys, or 250 MB, a second."""
-        longest_s = max(source_round_trip_s, target_round_trip_s)
-        reading = max(8000, int(400_000 * source_round_trip_s * 2))
+        """Upper bounds for copying over lines of such round trips; how much it is, `pump.c` measures as it goes."""
+        reading = max(8000, int(_MOST_KEYS_PER_S * source_round_trip_s * 2))
         return cls(
-            scan_count=max(1000, min(50_000, int(400_000 * source_round_trip_s * 1.2))),
             in_flight=reading,
-            # The source works through all that it was asked before it answers much: more than this on a short line, and
+            # The source works through all that it was asked before it answers much: more than 4 MB on a short line, and
             # the two servers work in turns instead of at the same time.
-            in_flight_bytes=min(48 << 20, (4 << 20) + int(250e6 * longest_s * 1.5)),
-            target_in_flight=reading + max(20_000, min(100_000, int(400_000 * target_round_trip_s * 2))),
+            in_flight_bytes=max(4 << 20, min(64 << 20, int(_MOST_BYTES_PER_S * source_round_trip_s * 2))),
+            target_in_flight=reading + max(20_000, min(150_000, int(_MOST_KEYS_PER_S * target_round_trip_s * 2))),
             big_bytes=big_bytes,
         )
-
-    @classmethod
-    def for_comparing(cls, longest_round_trip_s: float, scanned_round_trip_s: float, *, big_bytes: int) -> Windows:
-        """The same where both sides are read and the slower line decides."""
-        reading = max(8000, int(400_000 * longest_round_trip_s * 2))
-        return cls(
-            scan_count=max(1000, min(50_000, int(400_000 * scanned_round_trip_s * 1.2))),
-            in_flight=reading,
-            in_flight_bytes=max(16 << 20, min(48 << 20, int(250e6 * longest_round_trip_s * 1.5))),
-            big_bytes=big_bytes,
-        )
-
-
-class SeenKeys:
-    """
-    The keys that a comparison has met, as 64-bit marks with a seed of this run: 11 to 22 bytes a key.
-
-    That an unknown key has the mark of a known one is less likely than 1 in 10^12 with ten million keys.
-    """
-
-    MOST_KEYS = 12_000_000
-
-    def __init__(self, expected: int) -> None:
-        """Make room for so many keys and some more."""
-        lib = library()
-        assert lib is not None
-        self._lib = lib
-        self.handle = lib.rm_seen_new(int(expected * 1.05) + 1000, int.from_bytes(os.urandom(8), "little"))
-
-    @property
-    def whole(self) -> bool:
-        """Every key found room."""
-        return bool(self._lib.rm_seen_whole(self.handle))
-
-    def close(self) -> None:
-        """Free its memory."""
-        if self.handle:
-            self._lib.rm_seen_free(self.handle)
-            self.handle = None
 
 
 class Pump:
@@ -239,12 +186,11 @@ class Pump:
 
     def __init__(
         self,
-        mode: int,
         scanner: Connection,
-        reader: Connection | None,
-        side1: Sequence[Connection],
+        reader: Connection,
+        targets: Sequence[Connection],
         *,
-        absolute: tuple[bool, bool],
+        absolute: bool,
         line_of_slot: Sequence[int] | None = None,
         fan: int = 1,
         cursor: str = "0",
@@ -254,30 +200,27 @@ class Pump:
         Set up a pass.
 
         Args:
-            mode: MODE_COPY, MODE_COMPARE or MODE_EXISTS.
-            scanner: side 0's connection for SCAN; on the right database; used by nothing else meanwhile.
-            reader: another one to the same node and database, for values (none for MODE_EXISTS).
-            side1: the other side's connections, `fan` for each node one after the other.
-            absolute: PEXPIRETIME is there, for either side.
+            scanner: the source's connection for SCAN; on the right database; used by nothing else meanwhile.
+            reader: another one to the same node and database, for values.
+            targets: the target's connections, `fan` for each node one after the other.
+            absolute: the source has PEXPIRETIME.
             line_of_slot: node number for each of 16384 slots; None when there is one node.
-            fan: connections per node of side 1.
+            fan: connections per node of the target.
             cursor: SCAN goes on from here.
             windows: how much may be on its way.
         """
         lib = library()
-        if lib is None or len(side1) > 250:
+        if lib is None or len(targets) > 250:
             raise DataPlaneError("The compiled loop is not there; use the Python path.")
         self._lib = lib
         table = (ctypes.c_uint16 * 16384)(*line_of_slot) if line_of_slot is not None else None
-        self._pump = lib.rm_new(mode, len(side1), fan, table, absolute[0], absolute[1], cursor.encode())
-        self.lines: list[tuple[int, Connection]] = [
-            (-2, scanner),
-            *([(-1, reader)] if reader is not None else []),
-            *enumerate(side1),
-        ]
+        self._pump = lib.rm_new(len(targets), fan, table, absolute, cursor.encode())
+        self.lines: list[tuple[int, Connection]] = [(-2, scanner), (-1, reader), *enumerate(targets)]
         self.set_windows(windows or Windows())
         self.stats: _Stats = lib.rm_stats(self._pump).contents
         self._data = _U8P()
+        self.first_key_at: float | None = None
+        """When SCAN gave the first key (monotonic)."""
 
     def close(self) -> None:
         """Free its memory."""
@@ -293,50 +236,34 @@ class Pump:
         )
         self.windows = w
 
-    def settings(
-        self,
-        *,
-        skew_ms: int,
-        database: int,
-        tolerance_ms: int = 0,
-        hash_by_dump: bool = False,
-        mget: tuple[bool, bool] = (False, False),
-        mean_bytes: float = 0.0,
-    ) -> None:
+    def set_values(self, *, skew_ms: int, mean_bytes: float) -> None:
         """
-        How to copy and compare.
+        What is known of the values.
 
         Args:
             skew_ms: the target's clock before the source's; expiries are moved by it.
-            database: its number becomes part of each digest.
-            tolerance_ms: how far expiries may be apart.
-            hash_by_dump: fields may have expiries of their own, which HGETALL does not show.
-            mget: either side may be asked for many keys at once (it is no cluster).
             mean_bytes: of values, as far as it is known before they are read.
         """
-        self._lib.rm_mean_bytes(self._pump, mean_bytes)
-        self._lib.rm_compare_with(self._pump, skew_ms, tolerance_ms, database, hash_by_dump, *mget)
+        self._lib.rm_values(self._pump, skew_ms, mean_bytes)
 
-    def use_seen(self, seen: SeenKeys) -> None:
-        """Comparing adds its keys to it; looking for keys asks it instead of the other server."""
-        self._lib.rm_use_seen(self._pump, seen.handle)
+    def set_lines(self, source_round_trip_s: float, target_round_trip_s: float, mean_bytes: float) -> None:
+        """How long the lines are, by which windows and SCAN's COUNT are chosen; before `drive`."""
+        guess = min(_MOST_KEYS_PER_S, _MOST_BYTES_PER_S / max(1.0, mean_bytes))
+        self._lib.rm_line(self._pump, int(source_round_trip_s * 1e6), int(target_round_trip_s * 1e6), guess)
 
-    def set_budget(self, keys: int) -> None:
-        """How many keys may still be asked for; -1 for no limit."""
-        self._lib.rm_budget(self._pump, keys)
+    def set_pace(self, keys_per_s: float | None, *, scan_most_s: float) -> None:
+        """
+        How fast keys are asked for; may change while it runs.
 
-    @property
-    def budget_left(self) -> int:
-        """What is left of `set_budget`."""
-        return int(self._lib.rm_budget_left(self._pump))
-
-    def set_scan_count(self, count: int) -> None:
-        """COUNT of the next SCAN."""
-        self._lib.rm_scan_count(self._pump, count)
+        Args:
+            keys_per_s: None for as fast as the servers let it be.
+            scan_most_s: SCAN may keep the source from others for so long.
+        """
+        self._lib.rm_pace(self._pump, -1.0 if keys_per_s is None else keys_per_s, int(scan_most_s * 1e6))
 
     def divert(self) -> None:
         """From here on give every key to Python, unread."""
-        self._lib.rm_divert(self._pump, 1)
+        self._lib.rm_divert(self._pump)
 
     def rare(self) -> list[Rare]:
         """The keys for Python; each must be given to `rare_done` afterwards."""
@@ -349,10 +276,8 @@ class Pump:
             self._lib.rm_free_key(key)
         return found
 
-    def rare_done(self, item: Rare, equal_digest: bytes | None = None) -> None:
-        """Python has dealt with it; `equal_digest` when comparing found it equal."""
-        if equal_digest is not None:
-            self._lib.rm_rare_equal(self._pump, item.batch, equal_digest)
+    def rare_done(self, item: Rare) -> None:
+        """Python has dealt with it."""
         self._lib.rm_rare_done(self._pump, item.batch)
 
     @property
@@ -382,7 +307,7 @@ class Pump:
         next_tick = moved_at + tick_s
         high = self.windows.target_unsent_bytes
         while True:
-            lib.rm_work(pump)
+            lib.rm_work(pump, time.monotonic_ns() // 1000)
             for no, connection in self.lines:
                 if self._flush(no, connection):
                     moved_at = time.monotonic()
@@ -391,13 +316,13 @@ class Pump:
             if stats.list_length and (stats.urgent or idle or stats.list_length >= _RARE_AT_ONCE):
                 on_rare(self.rare())
                 moved_at = time.monotonic()
-                lib.rm_work(pump)
+                lib.rm_work(pump, time.monotonic_ns() // 1000)
             if stats.finished:
                 return
             now = time.monotonic()
             if now >= next_tick:
                 next_tick = now + on_tick()
-                lib.rm_work(pump)
+                lib.rm_work(pump, time.monotonic_ns() // 1000)
             for descriptor, (no, _) in by_descriptor.items():
                 wanted = select.POLLIN if no != -1 or stats.target_unsent <= high else 0
                 if lib.rm_out(pump, no, ctypes.byref(self._data)):
@@ -406,10 +331,17 @@ class Pump:
                     poller.register(descriptor, wanted)
                     registered[descriptor] = wanted
             wait_s = max(0.0, min(next_tick - time.monotonic(), 1.0))
-            for descriptor, event in poller.poll(wait_s * 1000 + 0.5):
+            if stats.wait_us >= 0:
+                wait_s = min(wait_s, stats.wait_us / 1e6)
+                if stats.calm:  # one turn after the other; answers are taken at the next
+                    select.select([], [], [], wait_s)
+                    wait_s = 0.0
+            for descriptor, event in poller.poll(wait_s * 1000):
                 no, connection = by_descriptor[descriptor]
                 if event & ~select.POLLOUT and self._fill(no, connection):
                     moved_at = time.monotonic()
+            if self.first_key_at is None and stats.scanned:
+                self.first_key_at = time.monotonic()
             self._check(moved_at)
 
     def _flush(self, no: int, connection: Connection) -> bool:
@@ -431,7 +363,7 @@ class Pump:
             received = connection.receive_into(memoryview((ctypes.c_uint8 * size).from_address(address)).cast("B"))
             if not received:
                 return moved
-            self._lib.rm_received(self._pump, no, received)
+            self._lib.rm_received(self._pump, no, received, time.monotonic_ns() // 1000)
             moved = True
             if not connection.holds_received:
                 return True

@@ -96,6 +96,16 @@ class SourceReading:
     evicted: int
 
 
+def others_are_there(source: Server, node: Node) -> bool:
+    """Somebody else uses this primary now: its counter of commands, twice, a round trip apart (for long lines)."""
+    readings: list[tuple[float, int]] = []
+    for _ in range(2):
+        commands = int(source.info("stats", node).get("total_commands_processed", 0))
+        readings.append((time.monotonic(), commands))
+    (begun, before), (ended, after) = readings
+    return (after - before - 1) / max(ended - begun, 1e-3) > OTHERS_PER_S
+
+
 def judge(reading: SourceReading, limits: Limits) -> str | None:
     """Why the copy should go slower now, or None."""
     if limits.source_latency_ms is not None and reading.latency_ms > limits.source_latency_ms:
@@ -214,21 +224,15 @@ class Throttle:
         ]
         return min(rates) if rates else None
 
-    def allowance(self, mean_bytes: float, unused: int = 0) -> int:
-        """
-        How many keys may be asked for until the next call; -1 for no bound.
-
-        Args:
-            mean_bytes: of the values so far.
-            unused: what was left of the last allowance.
-        """
+    def allowance(self, mean_bytes: float) -> int:
+        """How many keys, of values of `mean_bytes`, may be asked for until the next call; -1 for no bound."""
         now = time.monotonic()
         rate = self.rate(mean_bytes)
         if rate is None:
             self._tokens, self._at = 0.0, now
             return -1
         # What a pause left over is not spent at once: the source would feel the burst.
-        self._tokens = min(self._tokens + unused + rate * (now - self._at), max(1.0, rate * 0.02))
+        self._tokens = min(self._tokens + rate * (now - self._at), max(1.0, rate * 0.02))
         self._at = now
         whole = int(self._tokens)
         self._tokens -= whole
