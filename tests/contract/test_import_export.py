@@ -136,6 +136,7 @@ def made(cloud: Cloud, east: Account, caches: Caches) -> Caches:
 
 
 def fill(client: redis.Redis) -> None:
+    client.flushall()  # the tests of a file may be given to a worker in two parts, and this is done for each
     client.set("text", "value")
     client.set("binary", bytes(range(256)) * 40)
     client.set("short-lived", "x", ex=5000)

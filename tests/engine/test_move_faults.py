@@ -255,7 +255,7 @@ def test_of_two_updates_at_once_the_second_says_who_has_the_stack(new_move: NewM
             assert "`pulumi cancel`" in second.output, second
             assert "Traceback" not in second.output, second
         resumed = _resume(move)
-        assert resumed.returncode == 1, resumed
+        assert resumed.returncode == 2, resumed
         assert f"process {first.pid}" in resumed.stderr, resumed
         assert "still running" in resumed.stderr, resumed
     finally:
