@@ -34,6 +34,7 @@ from redismove.dataplane.pump import (
     WHY_BIG,
     WHY_DIVERTED,
     WHY_ERROR,
+    WHY_EXPIRY,
     Pump,
     Rare,
     Windows,
@@ -621,8 +622,6 @@ class _Run:
 
 
 def _counted_twice(rares: Sequence[Rare], done: CarryReport) -> int:
-    from redismove.dataplane.pump import WHY_EXPIRY
-
     return min(done.carried, sum(item.why == WHY_EXPIRY for item in rares))
 
 

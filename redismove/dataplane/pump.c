@@ -10,11 +10,7 @@
  *
  * Tested equal to the Python path (tests/redis/test_copy.py). Plain C11, no dependencies.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "resp.h"
 
 enum { E_SCAN = 1, E_TIME_BEFORE, E_TIME_AFTER, E_TTL, E_DUMP, E_RESTORE };
 enum { WHY_GONE = 1, WHY_ERROR, WHY_BIG, WHY_EXPIRY, WHY_DIVERTED }; /* why a key is on the list */
@@ -40,9 +36,6 @@ enum { WHY_GONE = 1, WHY_ERROR, WHY_BIG, WHY_EXPIRY, WHY_DIVERTED }; /* why a ke
 #define SCAN_LEAST_US 0.1
 #define SCAN_GUESSED_US 0.7
 
-typedef struct { uint8_t *data; size_t from, to, capacity; } buffer;
-typedef struct { uint8_t kind; uint32_t count; uint64_t seq; } expected;
-typedef struct { expected *items; size_t head, tail, mask; } fifo;
 typedef struct {
     buffer in, out;
     fifo expects;
@@ -51,7 +44,6 @@ typedef struct {
     size_t skip;
     int64_t time_ms;
     int absolute;
-    uint64_t issued, answered;
 } line;
 typedef struct {
     uint8_t *keys;
@@ -68,7 +60,6 @@ typedef struct {
     int64_t expires_ms;
 } entry;
 enum { F_LISTED = 1, F_SLACK = 2 };
-typedef struct { uint64_t batch_no; uint8_t *key; uint32_t key_size; int why; char text[160]; } rare;
 
 typedef struct {
     int64_t scanned, issued, done, restored, payload_bytes;
@@ -81,7 +72,7 @@ typedef struct {
     char safe_cursor[24];
 } stats;
 
-/* How fast keys are asked for (COPY). Side 0 works through all the commands that it has before it answers much (Redis
+/* How fast keys are asked for Side 0 works through all the commands that it has before it answers much (Redis
  * reads 16 KiB of commands in a turn and writes 64 KiB of replies), so a window far above rate x round trip makes the
  * two servers work in turns instead of at the same time; over a long line a whole window at once does the same. There
  * keys are asked for at a pace: a little faster as long as answers come after a round trip, slower when they wait. */
@@ -125,80 +116,9 @@ typedef struct {
     stats s;
 } pump;
 
-/* ---- slots ---- */
-static uint16_t CRC[256];
-static void crc_table(void) {
-    if (CRC[1]) return;
-    for (int i = 0; i < 256; i++) {
-        uint16_t c = (uint16_t)(i << 8);
-        for (int j = 0; j < 8; j++) c = (uint16_t)(c & 0x8000 ? (c << 1) ^ 0x1021 : c << 1);
-        CRC[i] = c;
-    }
-}
-static uint16_t crc16(const uint8_t *p, size_t n) {
-    uint16_t c = 0;
-    while (n--) c = (uint16_t)((c << 8) ^ CRC[((c >> 8) ^ *p++) & 255]);
-    return c;
-}
-static uint16_t slot_of(const uint8_t *key, size_t size) {
-    const uint8_t *open = memchr(key, '{', size);
-    if (open) {
-        const uint8_t *end = key + size, *close = memchr(open + 1, '}', (size_t)(end - open - 1));
-        if (close && close > open + 1) return crc16(open + 1, (size_t)(close - open - 1)) & 16383;
-    }
-    return crc16(key, size) & 16383;
-}
+#include "loop.h"
 
-/* ---- small containers ---- */
-static void need(buffer *b, size_t more) {
-    if (b->from == b->to) b->from = b->to = 0;
-    if (b->capacity - b->to >= more) return;
-    if (b->from) { memmove(b->data, b->data + b->from, b->to - b->from); b->to -= b->from; b->from = 0; }
-    if (b->capacity - b->to >= more) return;
-    size_t capacity = b->capacity ? b->capacity : 1 << 16;
-    while (capacity - b->to < more) capacity *= 2;
-    b->data = realloc(b->data, capacity);
-    b->capacity = capacity;
-}
-static void shrink(buffer *b) { /* give back what one big value took */
-    if (b->from == b->to && b->capacity > (8u << 20)) { free(b->data); memset(b, 0, sizeof *b); }
-}
-static inline void put(buffer *b, const void *data, size_t size) { memcpy(b->data + b->to, data, size); b->to += size; }
-static inline size_t number_text(char *out, uint64_t value) {
-    char tmp[24]; size_t n = 0;
-    do { tmp[n++] = (char)('0' + value % 10); value /= 10; } while (value);
-    for (size_t i = 0; i < n; i++) out[i] = tmp[n - 1 - i];
-    return n;
-}
-static inline void put_length(buffer *b, char mark, uint64_t value) {
-    char text[26]; size_t n;
-    text[0] = mark;
-    n = 1 + number_text(text + 1, value);
-    text[n++] = '\r'; text[n++] = '\n';
-    put(b, text, n);
-}
-static inline void put_bulk(buffer *b, const void *data, size_t size) {
-    put_length(b, '$', size);
-    put(b, data, size);
-    put(b, "\r\n", 2);
-}
-static void expect(line *l, uint8_t kind, uint64_t seq, uint32_t count) {
-    fifo *f = &l->expects;
-    if (f->tail - f->head > f->mask || !f->items) {
-        size_t size = f->items ? (f->mask + 1) * 2 : 1024;
-        expected *items = malloc(size * sizeof *items);
-        for (size_t i = f->head; i < f->tail; i++) items[i & (size - 1)] = f->items[i & f->mask];
-        free(f->items);
-        f->items = items;
-        f->mask = size - 1;
-    }
-    f->items[f->tail++ & f->mask] = (expected){kind, count, seq};
-    l->issued++;
-}
-static entry *entry_at(pump *p, uint64_t seq) { return &p->entries[seq & p->mask]; }
-static batch *batch_at(pump *p, uint64_t no) { return &p->batches[no & p->batch_mask]; }
-static const uint8_t *key_of(pump *p, const entry *e) { return batch_at(p, e->batch_no)->keys + e->key_at; }
-
+/* ---- keys ---- */
 static void settle_batches(pump *p) {
     while (p->batch_head < p->batch_tail) {
         batch *b = batch_at(p, p->batch_head);
@@ -209,50 +129,12 @@ static void settle_batches(pump *p) {
         p->batch_head++;
     }
 }
-static void batch_done(pump *p, uint64_t no) {
-    batch *b = batch_at(p, no);
-    b->remaining--;
-    if (!b->remaining && no == p->batch_head) settle_batches(p);
-}
-static batch *new_batch(pump *p) {
-    if (p->batch_tail - p->batch_head > p->batch_mask || !p->batches) {
-        size_t size = p->batches ? (p->batch_mask + 1) * 2 : 64;
-        batch *items = calloc(size, sizeof *items);
-        for (uint64_t i = p->batch_head; i < p->batch_tail; i++) items[i & (size - 1)] = p->batches[i & p->batch_mask];
-        free(p->batches);
-        p->batches = items;
-        p->batch_mask = size - 1;
-    }
-    batch *b = &p->batches[p->batch_tail++ & p->batch_mask];
-    memset(b, 0, sizeof *b);
-    return b;
-}
 static void new_entry(pump *p, const uint8_t *key, size_t size) {
-    if (p->tail - p->head > p->mask || !p->entries) {
-        size_t count = p->entries ? (p->mask + 1) * 2 : 4096;
-        entry *items = malloc(count * sizeof *items);
-        for (uint64_t i = p->head; i < p->tail; i++) items[i & (count - 1)] = p->entries[i & p->mask];
-        free(p->entries);
-        p->entries = items;
-        p->mask = count - 1;
-    }
-    batch *b = batch_at(p, p->batch_tail - 1);
-    if (b->capacity - b->used < size) {
-        size_t capacity = b->capacity ? b->capacity * 2 : 1 << 15;
-        while (capacity - b->used < size) capacity *= 2;
-        b->keys = realloc(b->keys, capacity);
-        b->capacity = capacity;
-    }
-    memcpy(b->keys + b->used, key, size);
-    entry *e = &p->entries[p->tail++ & p->mask];
-    memset(e, 0, sizeof *e);
-    e->batch_no = p->batch_tail - 1;
-    e->key_at = b->used;
+    uint8_t *room;
+    entry *e = new_entry_of(p, size, &room);
+    memcpy(room, key, size);
     e->key_size = (uint32_t)size;
     e->expires_ms = NO_EXPIRY;
-    b->used += size;
-    b->remaining++;
-    p->s.scanned++;
 }
 static void pop_entries(pump *p) { while (p->head < p->next && entry_at(p, p->head)->done) p->head++; }
 static void finish(pump *p, entry *e, int count_batch) {
@@ -262,26 +144,7 @@ static void finish(pump *p, entry *e, int count_batch) {
     pop_entries(p);
 }
 static void put_on_list(pump *p, entry *e, int why, const char *text, size_t text_size) {
-    if (p->list_tail == p->list_capacity) {
-        if (p->list_head > p->list_capacity / 2) {
-            memmove(p->list, p->list + p->list_head, (p->list_tail - p->list_head) * sizeof *p->list);
-            p->list_tail -= p->list_head;
-            p->list_head = 0;
-        } else {
-            p->list_capacity = p->list_capacity ? p->list_capacity * 2 : 256;
-            p->list = realloc(p->list, p->list_capacity * sizeof *p->list);
-        }
-    }
-    rare *r = &p->list[p->list_tail++];
-    r->batch_no = e->batch_no;
-    r->key_size = e->key_size;
-    r->key = malloc(e->key_size + 1);
-    memcpy(r->key, key_of(p, e), e->key_size);
-    r->why = why;
-    if (text_size > sizeof r->text - 1) text_size = sizeof r->text - 1;
-    memcpy(r->text, text, text_size);
-    r->text[text_size] = 0;
-    e->flags |= F_LISTED;
+    list_key(p, e, why, text, text_size);
     if (why == WHY_ERROR || why == WHY_DIVERTED) p->s.urgent = 1;
 }
 
@@ -296,16 +159,6 @@ static void put_keyed(line *l, const char *head, size_t head_size, const uint8_t
     need(&l->out, head_size + size + 40);
     put(&l->out, head, head_size);
     put_bulk(&l->out, key, size);
-}
-#define TIME "*1\r\n$4\r\nTIME\r\n"
-#define PTTL "*2\r\n$4\r\nPTTL\r\n"
-#define PEXPIRETIME "*2\r\n$11\r\nPEXPIRETIME\r\n"
-#define DUMP "*2\r\n$4\r\nDUMP\r\n"
-#define HEAD(text) text, sizeof text - 1
-static void put_time(line *l, uint8_t kind, uint64_t seq, uint32_t count) {
-    need(&l->out, 32);
-    put(&l->out, TIME, sizeof TIME - 1);
-    expect(l, kind, seq, count);
 }
 static void ask_states(pump *p, uint64_t from, uint64_t to) {
     line *l = &p->side0;
@@ -342,10 +195,11 @@ static void refresh(pump *p) {
     p->s.queued = (int64_t)(p->tail - p->next);
     p->s.in_flight = (int64_t)(p->next - p->head);
     p->s.list_length = (int64_t)(p->list_tail - p->list_head);
+    if (!p->s.list_length) p->s.urgent = 0;
     p->s.finished = p->s.scan_finished && p->head == p->tail && !p->s.list_length && p->batch_head == p->batch_tail;
 }
 /* Keys side 0 has answered, of both replies. */
-static uint64_t answered_keys(const pump *p) { return p->side0.answered / 2; }
+static uint64_t answered_keys(const pump *p) { return p->side0.expects.head / 2; }
 static int is_long(const pump *p) { return p->pace.round_trip_us > LONG_LINE_US; }
 static double pace_keys_per_s(const pump *p) { /* negative: as the windows allow */
     double most = is_long(p) ? p->pace.pace_keys_per_s : -1;
@@ -360,7 +214,7 @@ static void set_pace(pump *p) {
     pace *c = &p->pace;
     for (; c->probe_head != c->probe_tail; c->probe_head++) {
         int64_t took_us = c->now_us - c->probes[c->probe_head % PROBES].sent_us;
-        if (p->side0.answered < c->probes[c->probe_head % PROBES].issued) break;
+        if (p->side0.expects.head < c->probes[c->probe_head % PROBES].issued) break;
         if (!c->quickest_us || took_us < c->quickest_us) c->quickest_us = took_us;
     }
     if (!c->paced_us) c->paced_us = c->now_us;
@@ -438,7 +292,7 @@ void rm_work(pump *p, int64_t now_us) {
         if (!p->scan_outstanding && !p->s.scan_finished && queued < ahead && p->s.list_length < 20000) ask_scan(p, count);
         if (!queued) { if (!p->s.scan_finished) hold_back(p); break; }
         if (p->s.list_length > 10000) break;
-        int64_t reading = (int64_t)(p->side0.issued - p->side0.answered) / 2;
+        int64_t reading = (int64_t)(p->side0.expects.tail - p->side0.expects.head) / 2;
         int64_t allowed = window(p, mean);
         /* Without a mean to begin with, the first values tell how many may be on their way. */
         if (!p->mean_given && allowed > 64 + 2 * p->s.done) allowed = 64 + 2 * p->s.done;
@@ -469,7 +323,7 @@ void rm_work(pump *p, int64_t now_us) {
         if (m <= 0 || (m < least && m < queued && reading > 0)) break;
         if (rate >= 0) c->tokens -= (double)m;
         if (c->probe_tail - c->probe_head < PROBES) {
-            c->probes[c->probe_tail % PROBES].issued = p->side0.issued + 1;
+            c->probes[c->probe_tail % PROBES].issued = p->side0.expects.tail + 1;
             c->probes[c->probe_tail++ % PROBES].sent_us = now_us;
         }
         uint64_t from = p->next, to = from + (uint64_t)m;
@@ -531,22 +385,6 @@ static void got_error(pump *p, const expected *x, const char *text, size_t size,
     if (!(e->flags & F_LISTED)) put_on_list(p, e, why, text, size);
     if (x->kind != E_TTL) finish(p, e, 0); /* else its value is still to come */
 }
-/* Finds "\r\n"; returns NULL when it is not there yet. */
-static const uint8_t *line_end(const uint8_t *p, const uint8_t *end) {
-    while (p < end) {
-        const uint8_t *cr = memchr(p, '\r', (size_t)(end - p));
-        if (!cr || cr + 1 >= end) return NULL;
-        if (cr[1] == '\n') return cr;
-        p = cr + 1;
-    }
-    return NULL;
-}
-static int64_t integer(const uint8_t *p, const uint8_t *end) {
-    int negative = p < end && *p == '-';
-    int64_t v = 0;
-    for (p += negative; p < end; p++) v = v * 10 + (*p - '0');
-    return negative ? -v : v;
-}
 /* Its first byte came after a round trip, whatever was before it, and its own work. */
 static void scan_took(pump *p) {
     pace *c = &p->pace;
@@ -604,22 +442,6 @@ static int scan_reply(pump *p, line *l) { /* 1: go on, 0: more bytes needed */
             return 1;
         }
     }
-}
-static int64_t time_reply(const uint8_t *p, const uint8_t *end, const uint8_t **after) { /* ms, or -1: more needed */
-    int64_t parts[2];
-    const uint8_t *eol = line_end(p, end);
-    if (!eol) return -1;
-    p = eol + 2;
-    for (int i = 0; i < 2; i++) {
-        if (p >= end || !(eol = line_end(p, end))) return -1;
-        int64_t n = integer(p + 1, eol);
-        p = eol + 2;
-        if (n < 0 || n > 20 || end - p < n + 2) return -1;
-        parts[i] = integer(p, p + n);
-        p += n + 2;
-    }
-    *after = p;
-    return parts[0] * 1000 + parts[1] / 1000;
 }
 static void parse(pump *p, line *l) {
     buffer *b = &l->in;
@@ -685,24 +507,14 @@ static void parse(pump *p, line *l) {
             } else { p->s.failed = 1; return; }
         }
         f->head++;
-        l->answered++;
     }
 }
 
 /* ---- what Python calls ---- */
 pump *rm_new(int line_count, int fan, const uint16_t *line_of_slot, int absolute, const char *cursor) {
-    crc_table();
-    pump *p = calloc(1, sizeof *p);
-    p->line_count = line_count;
+    pump *p = new_pump(line_count, line_of_slot, cursor);
     p->fan = fan;
-    p->side1 = calloc((size_t)line_count, sizeof *p->side1);
-    if (line_of_slot) {
-        p->line_of_slot = malloc(16384 * sizeof *p->line_of_slot);
-        memcpy(p->line_of_slot, line_of_slot, 16384 * sizeof *p->line_of_slot);
-    }
     p->side0.absolute = absolute;
-    snprintf(p->cursor, sizeof p->cursor, "%s", cursor);
-    snprintf(p->s.safe_cursor, sizeof p->s.safe_cursor, "%s", cursor);
     p->pace.limit_keys_per_s = -1;
     p->pace.scan_us_per_key = SCAN_GUESSED_US;
     p->pace.scan_most_us = 30000;
@@ -731,49 +543,11 @@ void rm_pace(pump *p, double keys_per_s, int64_t scan_most_us) { /* negative: no
     p->pace.limit_keys_per_s = keys_per_s; p->pace.scan_most_us = scan_most_us;
 }
 void rm_divert(pump *p) { p->divert = 1; }
-stats *rm_stats(pump *p) { return &p->s; }
 static line *line_at(pump *p, int no) { return no == -2 ? &p->scan : no == -1 ? &p->side0 : &p->side1[no]; }
-size_t rm_out(pump *p, int no, uint8_t **data) {
-    buffer *o = &line_at(p, no)->out;
-    *data = o->data + o->from;
-    return o->to - o->from;
-}
-void rm_sent(pump *p, int no, size_t size) {
-    buffer *o = &line_at(p, no)->out;
-    o->from += size;
-    shrink(o);
-}
-size_t rm_room(pump *p, int no, size_t least, uint8_t **data) {
-    buffer *b = &line_at(p, no)->in;
-    shrink(b);
-    need(b, least);
-    *data = b->data + b->to;
-    return b->capacity - b->to;
-}
 void rm_received(pump *p, int no, size_t size, int64_t now_us) {
     line *l = line_at(p, no);
     p->pace.now_us = now_us;
     l->in.to += size;
     parse(p, l);
 }
-int rm_due(pump *p, int no) { line *l = line_at(p, no); return l->expects.head != l->expects.tail || l->skip; }
-int rm_next_rare(pump *p, uint8_t **key, uint32_t *size, int *why, uint64_t *batch_no, char **text) {
-    if (p->list_head == p->list_tail) { p->list_head = p->list_tail = 0; p->s.urgent = 0; return 0; }
-    rare *r = &p->list[p->list_head++];
-    *key = r->key; *size = r->key_size; *why = r->why; *batch_no = r->batch_no; *text = r->text;
-    return 1;
-}
-void rm_free_key(uint8_t *key) { free(key); }
-void rm_rare_done(pump *p, uint64_t batch_no) { batch_done(p, batch_no); }
-static void free_line(line *l) { free(l->in.data); free(l->out.data); free(l->expects.items); }
-void rm_free(pump *p) {
-    if (!p) return;
-    for (uint64_t i = p->batch_head; i < p->batch_tail; i++) free(batch_at(p, i)->keys);
-    while (p->list_head < p->list_tail) free(p->list[p->list_head++].key);
-    free_line(&p->scan);
-    free_line(&p->side0);
-    for (int i = 0; i < p->line_count; i++) free_line(&p->side1[i]);
-    free(p->side1); free(p->line_of_slot); free(p->entries); free(p->batches); free(p->list);
-    free(p);
-}
-size_t rm_stats_size(void) { return sizeof(stats); }
+void rm_free(pump *p) { if (p) free_shared(p); }

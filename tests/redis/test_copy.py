@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from redismove.cli.copy import copy as copy_command
 from redismove.dataplane import pump as pump_module
+from redismove.dataplane.compiled import NATIVE_VARIABLE
 from redismove.dataplane.connect import Server
 from redismove.dataplane.copy import CopyProgress, CopyStopped, Engine, copy
 from redismove.dataplane.errors import AuthenticationFailed, CannotCarry, ConnectionLost, OutOfMemory, ReadOnlyServer
@@ -98,7 +99,7 @@ def test_the_engines_verify_alike(source: Server, target: Server, monkeypatch: p
         [("SETRANGE", "key:77", 3, "\x01"), ("DEL", "key:78"), ("SET", "more", 1), ("PERSIST", "key:3")],
     )
     native = verify(source, target).to_json()
-    monkeypatch.setenv(pump_module.NATIVE_VARIABLE, "0")
+    monkeypatch.setenv(NATIVE_VARIABLE, "0")
     pump_module.library.cache_clear()
     try:
         assert pump_module.library() is None
@@ -311,7 +312,7 @@ def test_tls_on_both_sides(tmp_path: Path) -> None:
 
 def test_what_tls_has_decrypted_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Room ends inside the last record, and the rest of that is only in the TLS layer: no poll tells of it.
-    monkeypatch.setattr(pump_module, "_RECEIVE_BYTES", 1000)
+    monkeypatch.setattr(pump_module.Pump, "receive_bytes", 1000)
     files = make_tls(tmp_path)
     with (
         redis_server(tls=files) as one,

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from redismove.dataplane.carry import Carrier
+from redismove.dataplane.compiled import NATIVE_VARIABLE
 from redismove.dataplane.connect import Command, Server
 from redismove.dataplane.errors import ConnectionLost
-from redismove.dataplane.pump import NATIVE_VARIABLE
 from redismove.dataplane.verify import Depth, compare_keys, differences, native, verify
 from redismove.dataplane.verify.compare import Pair
 from tests.support.datasets import DELIVERED_AT_MS, every_type, fill

@@ -19,10 +19,10 @@ import typer
 from typer.testing import CliRunner
 
 from redismove.cli.verify import verify as verify_command
+from redismove.dataplane.compiled import NATIVE_VARIABLE
 from redismove.dataplane.connect import Command, Connection, Server
 from redismove.dataplane.errors import ConnectionLost, ServerNotReady, ServerTimeout
 from redismove.dataplane.population import population
-from redismove.dataplane.pump import NATIVE_VARIABLE
 from redismove.dataplane.verify import Progress, native, verify
 from tests.support.datasets import every_type, fill
 from tests.support.redis_servers import ROOT, RedisProcess, make_tls, need, redis_cluster, redis_server, start_redis

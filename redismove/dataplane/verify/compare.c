@@ -1,8 +1,9 @@
 /*
  * The inner loop of comparing: RESP bytes in, RESP bytes out. It opens nothing and prints nothing: connections, TLS,
- * errors and everything rare are Python's (native.py); on plain sockets it sends, waits and receives by itself. What is not the common case (a reply that is an
- * error, a value too big, an expiry measured while the server paused, a type not known here, and above all whatever is
- * not equal) is put on a list that Python works through with the same code that it would use without this file.
+ * errors and everything rare are Python's (native.py); on plain sockets it sends, waits and receives by itself. What is
+ * not the common case (a reply that is an error, a value too big, an expiry measured while the server paused, a type not
+ * known here, and above all whatever is not equal) is put on a list that Python works through with the same code that it
+ * would use without this file.
  *
  * Side 0 is where keys are scanned and read, on two connections: behind thousands of values a SCAN would come too late
  * to keep the servers busy. Side 1 has one or more connections, chosen by the key's slot.
@@ -18,13 +19,10 @@
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <poll.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+
+#include "../resp.h"
 
 enum { MODE_COMPARE = 1, MODE_EXISTS = 2 };
 enum { E_SCAN = 1, E_TIME_BEFORE, E_TIME_AFTER, E_TTL, E_DUMP, E_GET, E_EXISTS, E_TYPE, E_ARRAY, E_MGET };
@@ -42,9 +40,6 @@ enum { /* why a key is on the list */
 #define AHEAD_KEYS 4000 /* the other scan keeps pace with the comparison */
 
 typedef struct { uint64_t a, b, count; } lanes;
-typedef struct { uint8_t *data; size_t from, to, capacity; } buffer;
-typedef struct { uint8_t kind; uint8_t side; uint32_t count; uint64_t seq; } expected;
-typedef struct { expected *items; size_t head, tail, mask; } fifo;
 typedef struct {
     buffer in, out;
     fifo expects;
@@ -76,7 +71,6 @@ typedef struct {
     size_t value_size[2];
 } entry;
 enum { F_LISTED = 1, F_SLACK = 2, F_AGAIN = 4 };
-typedef struct { uint64_t batch_no; uint8_t *key; uint32_t key_size; int why; char text[160]; } rare;
 
 typedef struct {
     int64_t scanned, done, equal, settled_equal, listed, payload_bytes, in_flight, queued, list_length;
@@ -110,6 +104,8 @@ typedef struct {
     uint64_t recent_strings;
     stats s;
 } pump;
+
+#include "../loop.h"
 
 /* ---- blake2b, 16 bytes (RFC 7693) ---- */
 typedef struct { uint64_t h[8], t; uint8_t block[128]; size_t used; } blake;
@@ -208,80 +204,8 @@ static void add128(uint64_t *low, uint64_t *high, const uint8_t d[16]) {
     *high += load64(d + 8) + (*low < before);
 }
 
-/* ---- slots ---- */
-static uint16_t CRC[256];
-static void crc_table(void) {
-    if (CRC[1]) return;
-    for (int i = 0; i < 256; i++) {
-        uint16_t c = (uint16_t)(i << 8);
-        for (int j = 0; j < 8; j++) c = (uint16_t)(c & 0x8000 ? (c << 1) ^ 0x1021 : c << 1);
-        CRC[i] = c;
-    }
-}
-static uint16_t crc16(const uint8_t *p, size_t n) {
-    uint16_t c = 0;
-    while (n--) c = (uint16_t)((c << 8) ^ CRC[((c >> 8) ^ *p++) & 255]);
-    return c;
-}
-static uint16_t slot_of(const uint8_t *key, size_t size) {
-    const uint8_t *open = memchr(key, '{', size);
-    if (open) {
-        const uint8_t *end = key + size, *close = memchr(open + 1, '}', (size_t)(end - open - 1));
-        if (close && close > open + 1) return crc16(open + 1, (size_t)(close - open - 1)) & 16383;
-    }
-    return crc16(key, size) & 16383;
-}
-
-/* ---- small containers ---- */
-static void need(buffer *b, size_t more) {
-    if (b->from == b->to) b->from = b->to = 0;
-    if (b->capacity - b->to >= more) return;
-    if (b->from) { memmove(b->data, b->data + b->from, b->to - b->from); b->to -= b->from; b->from = 0; }
-    if (b->capacity - b->to >= more) return;
-    size_t capacity = b->capacity ? b->capacity : 1 << 16;
-    while (capacity - b->to < more) capacity *= 2;
-    b->data = realloc(b->data, capacity);
-    b->capacity = capacity;
-}
-static void shrink(buffer *b) { /* give back what one big value took */
-    if (b->from == b->to && b->capacity > (8u << 20)) { free(b->data); memset(b, 0, sizeof *b); }
-}
-static inline void put(buffer *b, const void *data, size_t size) { memcpy(b->data + b->to, data, size); b->to += size; }
-static inline size_t number_text(char *out, uint64_t value) {
-    char tmp[24]; size_t n = 0;
-    do { tmp[n++] = (char)('0' + value % 10); value /= 10; } while (value);
-    for (size_t i = 0; i < n; i++) out[i] = tmp[n - 1 - i];
-    return n;
-}
-static inline void put_length(buffer *b, char mark, uint64_t value) {
-    char text[26]; size_t n;
-    text[0] = mark;
-    n = 1 + number_text(text + 1, value);
-    text[n++] = '\r'; text[n++] = '\n';
-    put(b, text, n);
-}
-static inline void put_bulk(buffer *b, const void *data, size_t size) {
-    put_length(b, '$', size);
-    put(b, data, size);
-    put(b, "\r\n", 2);
-}
-static void expect(line *l, uint8_t kind, uint64_t seq, uint32_t count) {
-    fifo *f = &l->expects;
-    if (f->tail - f->head > f->mask || !f->items) {
-        size_t size = f->items ? (f->mask + 1) * 2 : 1024;
-        expected *items = malloc(size * sizeof *items);
-        for (size_t i = f->head; i < f->tail; i++) items[i & (size - 1)] = f->items[i & f->mask];
-        free(f->items);
-        f->items = items;
-        f->mask = size - 1;
-    }
-    f->items[f->tail++ & f->mask] = (expected){kind, 0, count, seq};
-}
+/* ---- keys ---- */
 static int seen_add(void *set, const uint8_t *key, size_t size, int side);
-static entry *entry_at(pump *p, uint64_t seq) { return &p->entries[seq & p->mask]; }
-static batch *batch_at(pump *p, uint64_t no) { return &p->batches[no & p->batch_mask]; }
-static const uint8_t *key_of(pump *p, const entry *e) { return batch_at(p, e->batch_no)->keys + e->key_at; }
-
 static void settle_batches(pump *p) {
     while (p->batch_head < p->batch_tail) {
         batch *b = batch_at(p, p->batch_head);
@@ -296,56 +220,17 @@ static void settle_batches(pump *p) {
         p->s.settled = (int64_t)++p->batch_head;
     }
 }
-static void batch_done(pump *p, uint64_t no) {
-    batch *b = batch_at(p, no);
-    b->remaining--;
-    if (!b->remaining && no == p->batch_head) settle_batches(p);
-}
-static batch *new_batch(pump *p) {
-    if (p->batch_tail - p->batch_head > p->batch_mask || !p->batches) {
-        size_t size = p->batches ? (p->batch_mask + 1) * 2 : 64;
-        batch *items = calloc(size, sizeof *items);
-        for (uint64_t i = p->batch_head; i < p->batch_tail; i++) items[i & (size - 1)] = p->batches[i & p->batch_mask];
-        free(p->batches);
-        p->batches = items;
-        p->batch_mask = size - 1;
-    }
-    batch *b = &p->batches[p->batch_tail++ & p->batch_mask];
-    memset(b, 0, sizeof *b);
-    return b;
-}
 /* `bulk` is the key as SCAN gave it and as commands take it. */
 static void new_entry(pump *p, const uint8_t *bulk, size_t bulk_size, size_t head) {
-    const uint8_t *key = bulk + head;
-    size_t size = bulk_size - head - 2;
-    if (p->tail - p->head > p->mask || !p->entries) {
-        size_t count = p->entries ? (p->mask + 1) * 2 : 4096;
-        entry *items = malloc(count * sizeof *items);
-        for (uint64_t i = p->head; i < p->tail; i++) items[i & (count - 1)] = p->entries[i & p->mask];
-        free(p->entries);
-        p->entries = items;
-        p->mask = count - 1;
-    }
-    batch *b = batch_at(p, p->batch_tail - 1);
-    if (b->capacity - b->used < bulk_size) {
-        size_t capacity = b->capacity ? b->capacity * 2 : 1 << 15;
-        while (capacity - b->used < bulk_size) capacity *= 2;
-        b->keys = realloc(b->keys, capacity);
-        b->capacity = capacity;
-    }
-    memcpy(b->keys + b->used, bulk, bulk_size);
-    entry *e = &p->entries[p->tail++ & p->mask];
-    memset(e, 0, sizeof *e);
-    e->batch_no = p->batch_tail - 1;
-    e->key_at = b->used + head;
+    uint8_t *room;
+    entry *e = new_entry_of(p, bulk_size, &room);
+    memcpy(room, bulk, bulk_size);
+    e->key_at += head;
     e->bulk_head = (uint8_t)head;
-    e->key_size = (uint32_t)size;
+    e->key_size = (uint32_t)(bulk_size - head - 2);
     e->expires_ms[0] = e->expires_ms[1] = NO_EXPIRY;
-    b->used += bulk_size;
-    b->remaining++;
-    p->s.scanned++;
     /* SCAN may give a key twice: it is compared twice and counted once. */
-    if (p->seen && p->mode == MODE_COMPARE && seen_add(p->seen, key, size, 0)) e->flags |= F_AGAIN;
+    if (p->seen && p->mode == MODE_COMPARE && seen_add(p->seen, bulk + head, e->key_size, 0)) e->flags |= F_AGAIN;
 }
 #define SMALL 240
 static uint8_t *value_room(pump *p, size_t size) {
@@ -379,26 +264,7 @@ static void finish(pump *p, entry *e, int count_batch) {
     pop_entries(p);
 }
 static void put_on_list(pump *p, entry *e, int why, const char *text, size_t text_size) {
-    if (p->list_tail == p->list_capacity) {
-        if (p->list_head > p->list_capacity / 2) {
-            memmove(p->list, p->list + p->list_head, (p->list_tail - p->list_head) * sizeof *p->list);
-            p->list_tail -= p->list_head;
-            p->list_head = 0;
-        } else {
-            p->list_capacity = p->list_capacity ? p->list_capacity * 2 : 256;
-            p->list = realloc(p->list, p->list_capacity * sizeof *p->list);
-        }
-    }
-    rare *r = &p->list[p->list_tail++];
-    r->batch_no = e->batch_no;
-    r->key_size = e->key_size;
-    r->key = malloc(e->key_size + 1);
-    memcpy(r->key, key_of(p, e), e->key_size);
-    r->why = why;
-    if (text_size > sizeof r->text - 1) text_size = sizeof r->text - 1;
-    memcpy(r->text, text, text_size);
-    r->text[text_size] = 0;
-    e->flags |= F_LISTED;
+    list_key(p, e, why, text, text_size);
     p->s.listed++;
 }
 
@@ -1057,21 +923,11 @@ static void put_keys(pump *p, line *l, uint64_t from, uint64_t to) {
         put(&l->out, begin, (size_t)(end - begin));
     }
 }
-#define TIME "*1\r\n$4\r\nTIME\r\n"
-#define PTTL "*2\r\n$4\r\nPTTL\r\n"
-#define PEXPIRETIME "*2\r\n$11\r\nPEXPIRETIME\r\n"
-#define DUMP "*2\r\n$4\r\nDUMP\r\n"
 #define GET "*2\r\n$3\r\nGET\r\n"
 #define TYPE "*2\r\n$4\r\nTYPE\r\n"
 #define HGETALL "*2\r\n$7\r\nHGETALL\r\n"
 #define SMEMBERS "*2\r\n$8\r\nSMEMBERS\r\n"
 #define LRANGE "*4\r\n$6\r\nLRANGE\r\n"
-#define HEAD(text) text, sizeof text - 1
-static void put_time(line *l, uint8_t kind, uint64_t seq, uint32_t count) {
-    need(&l->out, 32);
-    put(&l->out, TIME, sizeof TIME - 1);
-    expect(l, kind, seq, count);
-}
 static void ask_states(pump *p, line *l, int line_no, uint64_t from, uint64_t to, int value) {
     /* line_no < 0: side 0, every entry; else only the entries that live there */
     int all = line_no < 0 || p->line_count == 1;
@@ -1281,22 +1137,6 @@ static void got_count(pump *p, const expected *x, int64_t value) { /* EXISTS */
         else { put_on_list(p, e, WHY_MISSING, "", 0); finish(p, e, 0); }
     }
 }
-/* Finds "\r\n"; returns NULL when it is not there yet. */
-static const uint8_t *line_end(const uint8_t *p, const uint8_t *end) {
-    while (p < end) {
-        const uint8_t *cr = memchr(p, '\r', (size_t)(end - p));
-        if (!cr || cr + 1 >= end) return NULL;
-        if (cr[1] == '\n') return cr;
-        p = cr + 1;
-    }
-    return NULL;
-}
-static int64_t integer(const uint8_t *p, const uint8_t *end) {
-    int negative = p < end && *p == '-';
-    int64_t v = 0;
-    for (p += negative; p < end; p++) v = v * 10 + (*p - '0');
-    return negative ? -v : v;
-}
 /* A mark, a number and the end of the line: returns what follows, NULL when not all is there; *n -2 for anything else. */
 static inline const uint8_t *header(const uint8_t *p, const uint8_t *end, int64_t *n) {
     const uint8_t *q = p + 1;
@@ -1390,7 +1230,7 @@ static int array_reply(pump *p, line *l, int side, const expected *x) {
             b->from = (size_t)(body - b->data);
             l->skip = (size_t)n + 2;
             if (x->kind == E_MGET) {
-                expected one = {E_GET, 0, 1, x->seq + (uint64_t)l->array_index};
+                expected one = {E_GET, 1, x->seq + (uint64_t)l->array_index};
                 l->array_index++; l->array_left--;
                 got_error(p, side, &one, "", 0, WHY_BIG);
             } else {
@@ -1406,7 +1246,7 @@ static int array_reply(pump *p, line *l, int side, const expected *x) {
         if (n >= 0 && end - body < n + 2) return 0;
         b->from = (size_t)((n >= 0 ? body + n + 2 : body) - b->data);
         if (x->kind == E_MGET) {
-            expected one = {E_GET, 0, 1, x->seq + (uint64_t)l->array_index};
+            expected one = {E_GET, 1, x->seq + (uint64_t)l->array_index};
             entry *each = entry_at(p, one.seq);
             if (n < 0 && each->expires_ms[side] != NO_KEY) { /* there, and no string (or it came or went just now) */
                 p->recent_strings = 0;
@@ -1429,22 +1269,6 @@ static int array_reply(pump *p, line *l, int side, const expected *x) {
     e->got[side] = 1;
     if (e->got[0] && e->got[1]) judge(p, e);
     return 1;
-}
-static int64_t time_reply(const uint8_t *p, const uint8_t *end, const uint8_t **after) { /* ms, or -1: more needed */
-    int64_t parts[2];
-    const uint8_t *eol = line_end(p, end);
-    if (!eol) return -1;
-    p = eol + 2;
-    for (int i = 0; i < 2; i++) {
-        if (p >= end || !(eol = line_end(p, end))) return -1;
-        int64_t n = integer(p + 1, eol);
-        p = eol + 2;
-        if (n < 0 || n > 20 || end - p < n + 2) return -1;
-        parts[i] = integer(p, p + n);
-        p += n + 2;
-    }
-    *after = p;
-    return parts[0] * 1000 + parts[1] / 1000;
 }
 static void parse(pump *p, line *l, int side, int line_no) {
     buffer *b = &l->in;
@@ -1525,19 +1349,10 @@ static void parse(pump *p, line *l, int side, int line_no) {
 
 /* ---- what Python calls ---- */
 pump *rm_new(int mode, int line_count, const uint16_t *line_of_slot, int absolute0, int absolute1, const char *cursor) {
-    crc_table();
-    pump *p = calloc(1, sizeof *p);
+    pump *p = new_pump(line_count, line_of_slot, cursor);
     p->mode = mode;
-    p->line_count = line_count;
-    p->side1 = calloc((size_t)line_count, sizeof *p->side1);
-    if (line_of_slot) {
-        p->line_of_slot = malloc(16384 * sizeof *p->line_of_slot);
-        memcpy(p->line_of_slot, line_of_slot, 16384 * sizeof *p->line_of_slot);
-    }
     p->side0.absolute = absolute0;
     for (int i = 0; i < line_count; i++) p->side1[i].absolute = absolute1;
-    snprintf(p->cursor, sizeof p->cursor, "%s", cursor);
-    snprintf(p->s.safe_cursor, sizeof p->s.safe_cursor, "%s", cursor);
     strcpy(p->other_cursor, "0");
     return p;
 }
@@ -1551,39 +1366,12 @@ void rm_compare_with(pump *p, int64_t skew_ms, int64_t tolerance_ms, int databas
 }
 void rm_mean_bytes(pump *p, double bytes) { p->s.mean_bytes = bytes; p->mean_given = bytes > 0; }
 void rm_use_seen(pump *p, seen *s, int scan_other) { p->seen = s; p->scans_other = scan_other; }
-stats *rm_stats(pump *p) { return &p->s; }
 static line *line_at(pump *p, int no) { return no == -3 ? &p->other : no == -2 ? &p->scan : no == -1 ? &p->side0 : &p->side1[no]; }
-size_t rm_out(pump *p, int no, uint8_t **data) {
-    buffer *o = &line_at(p, no)->out;
-    *data = o->data + o->from;
-    return o->to - o->from;
-}
-void rm_sent(pump *p, int no, size_t size) {
-    buffer *o = &line_at(p, no)->out;
-    o->from += size;
-    shrink(o);
-}
-size_t rm_room(pump *p, int no, size_t least, uint8_t **data) {
-    buffer *b = &line_at(p, no)->in;
-    shrink(b);
-    need(b, least);
-    *data = b->data + b->to;
-    return b->capacity - b->to;
-}
 void rm_received(pump *p, int no, size_t size) {
     line *l = line_at(p, no);
     l->in.to += size;
     parse(p, l, no < 0 ? 0 : 1, no);
 }
-int rm_due(pump *p, int no) { line *l = line_at(p, no); return l->expects.head != l->expects.tail || l->skip; }
-int rm_next_rare(pump *p, uint8_t **key, uint32_t *size, int *why, uint64_t *batch_no, char **text) {
-    if (p->list_head == p->list_tail) { p->list_head = p->list_tail = 0; return 0; }
-    rare *r = &p->list[p->list_head++];
-    *key = r->key; *size = r->key_size; *why = r->why; *batch_no = r->batch_no; *text = r->text;
-    return 1;
-}
-void rm_free_key(uint8_t *key) { free(key); }
-void rm_rare_done(pump *p, uint64_t batch_no) { batch_done(p, batch_no); }
 void rm_rare_equal(pump *p, uint64_t batch_no, const uint8_t digest[16]) { /* Python found it equal: before rm_rare_done */
     batch *home = batch_at(p, batch_no);
     add128(&home->sum_low, &home->sum_high, digest);
@@ -1633,7 +1421,6 @@ int rm_run(pump *p, const int *sockets, const int *numbers, int count, int ms, i
         }
     }
 }
-static void free_line(line *l) { free(l->in.data); free(l->out.data); free(l->expects.items); }
 void rm_free(pump *p) {
     if (!p) return;
     for (uint64_t s = p->head; s < p->tail; s++)
@@ -1645,13 +1432,6 @@ void rm_free(pump *p) {
         free(p->slabs);
         p->slabs = next;
     }
-    for (uint64_t i = p->batch_head; i < p->batch_tail; i++) free(batch_at(p, i)->keys);
-    while (p->list_head < p->list_tail) free(p->list[p->list_head++].key);
-    free_line(&p->scan);
     free_line(&p->other);
-    free_line(&p->side0);
-    for (int i = 0; i < p->line_count; i++) free_line(&p->side1[i]);
-    free(p->side1); free(p->line_of_slot); free(p->entries); free(p->batches); free(p->list);
-    free(p);
+    free_shared(p);
 }
-size_t rm_stats_size(void) { return sizeof(stats); }

@@ -1,8 +1,8 @@
 """
 The compiled loop of comparing (`compare.c`) and what drives it: sockets, waiting, and everything that is rare.
 
-Python alone reads and compares some 40,000 small keys a second, the servers give ten times as many. Compiled when it
-is first needed, as `pump.c` is; where that cannot be done everything works through the Python path, slower.
+Python alone reads and compares some 40,000 small keys a second, the servers give ten times as many; `compiled.py` says
+when the loop is there.
 """
 
 from __future__ import annotations
@@ -10,27 +10,22 @@ from __future__ import annotations
 import ctypes
 import os
 import select
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from redismove.dataplane.compiled import RARE_AT_ONCE, CompiledLoop, Rare, Signatures, compiled, slots_table
 from redismove.dataplane.connect import Connection
-from redismove.dataplane.errors import DataPlaneError, ProtocolViolation
-from redismove.dataplane.pump import NATIVE_VARIABLE, compiled
+from redismove.dataplane.errors import DataPlaneError
 
 MODE_COMPARE, MODE_EXISTS = 1, 2
 WHY_ERROR, WHY_BIG, WHY_SUSPECT, WHY_MISSING = range(1, 5)
 SCANS_OTHER, SCANS, READS = -3, -2, -1
 """Numbers of lines: the scan of side 1, of side 0, and the reading of side 0; side 1's are 0 and up."""
-_RECEIVE_BYTES = 1 << 19
-_RARE_AT_ONCE = 5000
 TICK_S = 0.05
 """After so long the caller hears of progress and may save it."""
-_U8P = ctypes.POINTER(ctypes.c_uint8)
 
 
 class _Stats(ctypes.Structure):
@@ -53,18 +48,9 @@ class _Stats(ctypes.Structure):
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled loop, compiled now if need be; None where that cannot be done or is switched off."""
-    if os.environ.get(NATIVE_VARIABLE) == "0" or sys.byteorder != "little":
-        return None
-    try:
-        return _declare(compiled(Path(__file__).with_name("compare.c")))
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     numbers = ctypes.POINTER(ctypes.c_int)
-    pointer, i64, u64, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_int
-    signatures: dict[str, tuple[object, list[object]]] = {
+    pointer, i64, u64, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64, ctypes.c_int
+    signatures: Signatures = {
         "rm_new": (pointer, [number, number, pointer, number, number, ctypes.c_char_p]),
         "rm_limits": (None, [pointer, i64, i64, i64, i64]),
         "rm_compare_with": (None, [pointer, i64, i64, number, number, number, number]),
@@ -74,47 +60,12 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
         "rm_seen_free": (None, [pointer]),
         "rm_seen_whole": (number, [pointer]),
         "rm_seen_covers": (number, [pointer]),
-        "rm_stats": (ctypes.POINTER(_Stats), [pointer]),
-        "rm_stats_size": (size, []),
         "rm_work": (None, [pointer]),
-        "rm_out": (size, [pointer, number, ctypes.POINTER(_U8P)]),
-        "rm_sent": (None, [pointer, number, size]),
-        "rm_room": (size, [pointer, number, size, ctypes.POINTER(_U8P)]),
-        "rm_received": (None, [pointer, number, size]),
-        "rm_due": (number, [pointer, number]),
-        "rm_next_rare": (
-            number,
-            [
-                pointer,
-                ctypes.POINTER(_U8P),
-                ctypes.POINTER(ctypes.c_uint32),
-                ctypes.POINTER(number),
-                ctypes.POINTER(u64),
-                ctypes.POINTER(ctypes.c_char_p),
-            ],
-        ),
+        "rm_received": (None, [pointer, number, ctypes.c_size_t]),
         "rm_run": (number, [pointer, numbers, numbers, number, number, number, numbers]),
-        "rm_free_key": (None, [_U8P]),
-        "rm_rare_done": (None, [pointer, u64]),
         "rm_rare_equal": (None, [pointer, u64, ctypes.c_char_p]),
-        "rm_free": (None, [pointer]),
     }
-    for name, (result, arguments) in signatures.items():
-        function = getattr(lib, name)
-        function.restype, function.argtypes = result, arguments
-    if lib.rm_stats_size() != ctypes.sizeof(_Stats):
-        raise OSError("compare.c and native.py do not fit each other")
-    return lib
-
-
-@dataclass
-class Rare:
-    """A key that needs Python: why, and the server's words where there are any."""
-
-    key: bytes
-    why: int
-    text: str
-    batch: int
+    return compiled(Path(__file__).with_name("compare.c"), _Stats, signatures)
 
 
 @dataclass(frozen=True)
@@ -179,8 +130,10 @@ class SeenKeys:
             self.handle = None
 
 
-class Loop:
+class Loop(CompiledLoop):
     """One pass over one primary and database; `drive` until it is finished."""
+
+    stats: _Stats
 
     def __init__(
         self,
@@ -208,19 +161,9 @@ class Loop:
         others = sum(number >= 0 for number, _ in lines)
         if lib is None or others > 250:
             raise DataPlaneError("The compiled loop is not there; use the Python path.")
-        self._lib = lib
-        table = (ctypes.c_uint16 * 16384)(*line_of_slot) if line_of_slot is not None else None
-        self._loop = lib.rm_new(mode, others, table, absolute[0], absolute[1], cursor.encode())
-        self.lines = list(lines)
-        lib.rm_limits(self._loop, windows.scan_count, windows.in_flight, windows.in_flight_bytes, windows.big_bytes)
-        self.stats: _Stats = lib.rm_stats(self._loop).contents
-        self._data = _U8P()
-
-    def close(self) -> None:
-        """Free its memory."""
-        if self._loop:
-            self._lib.rm_free(self._loop)
-            self._loop = None
+        handle = lib.rm_new(mode, others, slots_table(line_of_slot), absolute[0], absolute[1], cursor.encode())
+        super().__init__(lib, handle, lines)
+        lib.rm_limits(handle, windows.scan_count, windows.in_flight, windows.in_flight_bytes, windows.big_bytes)
 
     def settings(
         self,
@@ -243,34 +186,18 @@ class Loop:
             mget: either side may be asked for many keys at once (it is no cluster).
             mean_bytes: of values, as far as it is known before they are read.
         """
-        self._lib.rm_mean_bytes(self._loop, mean_bytes)
-        self._lib.rm_compare_with(self._loop, skew_ms, tolerance_ms, database, hash_by_dump, *mget)
+        self._lib.rm_mean_bytes(self._handle, mean_bytes)
+        self._lib.rm_compare_with(self._handle, skew_ms, tolerance_ms, database, hash_by_dump, *mget)
 
     def use_seen(self, seen: SeenKeys) -> None:
         """Comparing adds the keys of its scans to it; looking for keys asks it instead of the other server."""
-        self._lib.rm_use_seen(self._loop, seen.handle, any(number == SCANS_OTHER for number, _ in self.lines))
-
-    def rare(self) -> list[Rare]:
-        """The keys for Python; each must be given to `rare_done` afterwards."""
-        found: list[Rare] = []
-        key, size, why = _U8P(), ctypes.c_uint32(), ctypes.c_int()
-        batch, text = ctypes.c_uint64(), ctypes.c_char_p()
-        while self._lib.rm_next_rare(self._loop, *(ctypes.byref(item) for item in (key, size, why, batch, text))):
-            words = (text.value or b"").decode("utf-8", "replace")
-            found.append(Rare(ctypes.string_at(key, size.value), why.value, words, batch.value))
-            self._lib.rm_free_key(key)
-        return found
+        self._lib.rm_use_seen(self._handle, seen.handle, any(number == SCANS_OTHER for number, _ in self.lines))
 
     def rare_done(self, item: Rare, equal_digest: bytes | None = None) -> None:
         """Python has dealt with it; `equal_digest` when comparing found it equal."""
         if equal_digest is not None:
-            self._lib.rm_rare_equal(self._loop, item.batch, equal_digest)
-        self._lib.rm_rare_done(self._loop, item.batch)
-
-    @property
-    def safe_cursor(self) -> str:
-        """Every key that SCAN gave before this cursor is dealt with."""
-        return str(self.stats.safe_cursor.decode())
+            self._lib.rm_rare_equal(self._handle, item.batch, equal_digest)
+        self._lib.rm_rare_done(self._handle, item.batch)
 
     def drive(self, on_rare: Callable[[list[Rare]], None], on_tick: Callable[[], float]) -> None:
         """
@@ -291,12 +218,10 @@ class Loop:
         while True:
             if turn(min(TICK_S, max(0.0, next_tick - time.monotonic()))):
                 moved_at = time.monotonic()
-            # Each look at rare keys costs round trips in which nothing else moves: thousands at once, or at the end.
-            idle = stats.scan_finished and not stats.in_flight and not stats.queued
-            if stats.list_length and (idle or stats.list_length >= _RARE_AT_ONCE):
+            if self.rares_are_due():
                 on_rare(self.rare())
                 moved_at = time.monotonic()
-                self._lib.rm_work(self._loop)
+                self._lib.rm_work(self._handle)
             if stats.finished:
                 return
             now = time.monotonic()
@@ -317,7 +242,7 @@ class Loop:
                 if connection.login_is_due:
                     connection.receive_into(memoryview(b""))  # raises LoginDue
             wait_ms = int(wait_s * 1000) + 1
-            broken = self._lib.rm_run(self._loop, sockets, numbers, count, wait_ms, _RARE_AT_ONCE, ctypes.byref(moved))
+            broken = self._lib.rm_run(self._handle, sockets, numbers, count, wait_ms, RARE_AT_ONCE, ctypes.byref(moved))
             if broken:
                 connection = self.lines[broken - 1][1]
                 connection.receive_into(memoryview(bytearray(1)))  # raises with the reason, if the socket still has it
@@ -329,7 +254,7 @@ class Loop:
 
     def _any_turn(self) -> Callable[[float], bool]:
         """Through the connections, which may be TLS."""
-        lib, loop = self._lib, self._loop
+        lib, loop = self._lib, self._handle
         poller = select.poll()
         registered: dict[int, int] = {}
         by_descriptor = {connection.fileno(): (no, connection) for no, connection in self.lines}
@@ -338,10 +263,8 @@ class Loop:
             moved = False
             lib.rm_work(loop)
             for no, connection in self.lines:
-                wanted = select.POLLIN
-                if lib.rm_out(loop, no, ctypes.byref(self._data)):
-                    moved = True
-                    wanted |= select.POLLOUT if self._flush(no, connection) else 0
+                moved |= self._flush(no, connection)
+                wanted = select.POLLIN | (select.POLLOUT if self.has_output(no) else 0)
                 descriptor = connection.fileno()
                 if registered.get(descriptor) != wanted:
                     poller.register(descriptor, wanted)
@@ -353,38 +276,3 @@ class Loop:
             return moved
 
         return turn
-
-    def _flush(self, no: int, connection: Connection) -> int:
-        """Send what the socket takes; what is left is above 0."""
-        while size := int(self._lib.rm_out(self._loop, no, ctypes.byref(self._data))):
-            address = ctypes.addressof(self._data.contents)
-            sent = connection.send_some(memoryview((ctypes.c_uint8 * size).from_address(address)).cast("B"))
-            if not sent:
-                return size
-            self._lib.rm_sent(self._loop, no, sent)
-        return 0
-
-    def _fill(self, no: int, connection: Connection) -> bool:
-        moved = False
-        while True:
-            size = self._lib.rm_room(self._loop, no, _RECEIVE_BYTES, ctypes.byref(self._data))
-            address = ctypes.addressof(self._data.contents)
-            received = connection.receive_into(memoryview((ctypes.c_uint8 * size).from_address(address)).cast("B"))
-            if not received:
-                return moved
-            self._lib.rm_received(self._loop, no, received)
-            moved = True
-            if not connection.holds_received:
-                return True
-
-    def _check(self, moved_at: float) -> None:
-        if self.stats.failed:
-            where = self.lines[0][1].where
-            raise ProtocolViolation(
-                f"{where} or the other side gave an answer that does not fit its question "
-                f"({'an error to SCAN or TIME' if self.stats.failed == 2 else 'unexpected type'}); "
-                f"set {NATIVE_VARIABLE}=0 to see which, and report it."
-            )
-        for no, connection in self.lines:
-            if time.monotonic() - moved_at > connection.timeout_s and self._lib.rm_due(self._loop, no):
-                connection.give_up()
