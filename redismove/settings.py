@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
 from redismove import stages
@@ -22,18 +22,6 @@ from redismove.errors import RedismoveError
 NAMESPACE: Final = "redismove"
 OBJECT_KEYS: Final = ("source", "target", "cutover", "copy", "copyJob", "storage", "persistence")
 _CACHE_NAME = re.compile(r"^(?=.{1,63}$)[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*$")
-_ACCOUNT_ID = re.compile(
-    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Storage/storageAccounts/[a-z0-9]{3,24}",
-    re.IGNORECASE,
-)
-_SUBNET_ID = re.compile(
-    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+",
-    re.IGNORECASE,
-)
-_IDENTITY_ID = re.compile(
-    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[^/]+",
-    re.IGNORECASE,
-)
 _CONTAINER_NAME = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 _REDIS_SKU = re.compile(r"^(C[0-6]|P[1-5])$")
 _MANAGED_SKU = re.compile(r"^(Balanced_B|MemoryOptimized_M|ComputeOptimized_X|FlashOptimized_A)\d+$")
@@ -45,6 +33,27 @@ _RULES: Final = {
     "target.sku": "RM-T04",
 }
 """Rules that a value breaks already by what it is; every other gate judges them too, on what was read live."""
+
+
+def _full_id(what: str, path: str, name: str = "[^/]+") -> AfterValidator:
+    prefix = "/subscriptions/{}/resourceGroups/{}/providers/"
+    pattern = re.compile(prefix.format("[^/]+", "[^/]+") + re.escape(path).replace("NAME", name), re.IGNORECASE)
+
+    def check(value: str) -> str:
+        if value and not pattern.fullmatch(value):
+            raise ValueError(f"the full id of {what}, like {prefix.format('ID', 'GROUP')}{path}")
+        return value
+
+    return AfterValidator(check)
+
+
+_AccountId = Annotated[
+    str, _full_id("a storage account", "Microsoft.Storage/storageAccounts/NAME", name="[a-z0-9]{3,24}")
+]
+_SubnetId = Annotated[str, _full_id("a subnet", "Microsoft.Network/virtualNetworks/NAME/subnets/NAME")]
+_IdentityId = Annotated[
+    str, _full_id("a user-assigned identity", "Microsoft.ManagedIdentity/userAssignedIdentities/NAME")
+]
 
 
 class SettingsError(RedismoveError):
@@ -148,34 +157,14 @@ class CopyJobSettings(_Model):
     image: str = ""
     cpu: Annotated[float, Field(gt=0)] = 2.0
     memory_gb: Annotated[float, Field(gt=0)] = 4.0
-    subnet_id: str = ""
-    registry_identity: str = ""
+    subnet_id: _SubnetId = ""
+    registry_identity: _IdentityId = ""
 
     @field_validator("image")
     @classmethod
     def _image(cls, value: str) -> str:
         if value and not re.fullmatch(r"[a-z0-9][\w.:/@-]{0,500}", value):
             raise ValueError('the name of an image, like "team.azurecr.io/redismove@sha256:..."')
-        return value
-
-    @field_validator("subnet_id")
-    @classmethod
-    def _subnet(cls, value: str) -> str:
-        if value and not _SUBNET_ID.fullmatch(value):
-            raise ValueError(
-                "the full id of a subnet, like /subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.Network/"
-                "virtualNetworks/NAME/subnets/NAME"
-            )
-        return value
-
-    @field_validator("registry_identity")
-    @classmethod
-    def _identity(cls, value: str) -> str:
-        if value and not _IDENTITY_ID.fullmatch(value):
-            raise ValueError(
-                "the full id of a user-assigned identity, like /subscriptions/ID/resourceGroups/GROUP/providers/"
-                "Microsoft.ManagedIdentity/userAssignedIdentities/NAME"
-            )
         return value
 
     @property
@@ -191,20 +180,10 @@ class StorageSettings(_Model):
     both where it is not there; the files in it are deleted in `cleanup` unless *keep_blobs*.
     """
 
-    source: str = ""
-    target: str = ""
+    source: _AccountId = ""
+    target: _AccountId = ""
     container: str = "redismove"
     keep_blobs: bool = False
-
-    @field_validator("source", "target")
-    @classmethod
-    def _account(cls, value: str) -> str:
-        if value and not _ACCOUNT_ID.fullmatch(value):
-            raise ValueError(
-                "the full id of a storage account, like /subscriptions/ID/resourceGroups/GROUP/providers/"
-                "Microsoft.Storage/storageAccounts/NAME"
-            )
-        return value
 
     @field_validator("container")
     @classmethod
@@ -221,19 +200,9 @@ class PersistenceSettings(_Model):
     """
 
     kind: Literal["", "rdb", "aof"] = ""
-    storage_account: str = ""
+    storage_account: _AccountId = ""
     frequency_minutes: Literal[15, 30, 60, 360, 720, 1440] = 60
     snapshots: Annotated[int, Field(ge=1, le=100)] = 1
-
-    @field_validator("storage_account")
-    @classmethod
-    def _account(cls, value: str) -> str:
-        if value and not _ACCOUNT_ID.fullmatch(value):
-            raise ValueError(
-                "the full id of a storage account, like /subscriptions/ID/resourceGroups/GROUP/providers/"
-                "Microsoft.Storage/storageAccounts/NAME"
-            )
-        return value
 
 
 class MoveSettings(_Model):

@@ -1069,3 +1069,31 @@ def parse_info(reply: bytes) -> dict[str, str]:
         if separator and not line.startswith("#"):
             values[name] = value
     return values
+
+
+def wait_until_all_answer(servers: Sequence[Server], deadline: float) -> None:
+    """
+    Wait until every primary answers again, whoever that is by now.
+
+    Args:
+        servers: their broken connections are forgotten, their nodes asked anew.
+        deadline: monotonic time.
+
+    Raises:
+        AuthenticationFailed, CertificateRejected: at once; waiting does not mend it.
+        DataPlaneError: the last one, at the deadline.
+    """
+    while True:
+        try:
+            for server in servers:
+                server.forget_broken()
+                server.refresh_nodes()
+                for node in server.nodes:
+                    server.connection(node).call("PING")
+            return
+        except (AuthenticationFailed, CertificateRejected):
+            raise
+        except DataPlaneError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)

@@ -16,11 +16,9 @@ from typing import Any, Literal
 
 from redismove.dataplane.carry import BIG_VALUE_BYTES, Carrier, CarryReport, refused_by_version
 from redismove.dataplane.checkpoint import Checkpoint, Keeper
-from redismove.dataplane.connect import Connection, Node, Server
+from redismove.dataplane.connect import Connection, Node, Server, wait_until_all_answer
 from redismove.dataplane.errors import (
-    AuthenticationFailed,
     CannotCarry,
-    CertificateRejected,
     ConnectionLost,
     ConnectionRefused,
     DataPlaneError,
@@ -321,7 +319,8 @@ class _Run:
         except (ConnectionLost, ServerTimeout, ConnectionRefused, ServerNotReady):
             if not (self.source.clustered or self.target.clustered):
                 raise
-            self._recover(time.monotonic() + _RECOVER_WITHIN_S)
+            self.close()
+            wait_until_all_answer((self.source, self.target), time.monotonic() + _RECOVER_WITHIN_S)
             target = sorted(self.target.run_id(node) for node in self.target.nodes)
         return {
             "source": [slots_of(node) if node.slots else "all" for node in self.source.nodes],
@@ -375,7 +374,8 @@ class _Run:
                 if now > deadline:
                     raise
                 self.notice(f"{error} The cluster is asked again who serves what, and the copy goes on.")
-                self._recover(deadline)
+                self.close()
+                wait_until_all_answer((self.source, self.target), deadline)
 
     def _current(self, node: Node) -> Node:
         """The primary that serves this node's slots now (another one after a failover)."""
@@ -385,24 +385,6 @@ class _Run:
             if other.slots and other.slots[0] == node.slots[0]:
                 return other
         raise ServerNotReady(f"Nobody serves the slots of {node} alone any more; begin again without the checkpoint.")
-
-    def _recover(self, deadline: float) -> None:
-        """Wait until both sides answer again."""
-        self.close()
-        while True:
-            try:
-                for server in (self.source, self.target):
-                    server.forget_broken()
-                    server.refresh_nodes()
-                    for node in server.nodes:
-                        server.connection(node).call("PING")
-                return
-            except (AuthenticationFailed, CertificateRejected):
-                raise
-            except DataPlaneError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
 
     # -- the Python path ----------------------------------------------------------------------------------------
 

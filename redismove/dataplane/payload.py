@@ -485,7 +485,7 @@ def _mix(a: int, b: int, part: bytes) -> tuple[int, int]:
     """
     Take one part into two 64-bit lanes by multiplying and folding; long parts by their BLAKE2b.
 
-    Not for secrets: for differences that nobody makes on purpose. `verify/compare.c` has the same, and tests compare the
+    Not for secrets: for differences that nobody makes on purpose. `verify/compare.c` has the same; tests compare the
     two.
     """
     length = len(part)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +16,6 @@ from redismove.azure.session import Session
 from redismove.dataplane.copy_job import Journal, Permit
 from tests.support.application import Application
 from tests.support.move import GROUP, Move, unchanged
-from tests.support.stack import Result
 
 pytestmark = pytest.mark.engine
 
@@ -121,8 +118,8 @@ def test_killed_job_and_killed_update_go_on_where_they_were(new_move: NewMove) -
         (pid,) = _job_processes(move)
         os.kill(pid, signal.SIGKILL)
         _until(lambda: _journal(move), lambda journal: journal is not None and journal.runs == 2)
-        resumed = _resume(move)
-        assert resumed.ok, resumed
+        resumed = move.resume()
+        assert resumed.returncode == 0, resumed
 
         copied = move.stack.stage("replicate")
         assert copied.ok, copied
@@ -194,8 +191,8 @@ def test_a_group_that_a_killed_update_made_is_taken_over(new_move: NewMove) -> N
         update.communicate(timeout=60)
     finally:
         settings.write_text("{}")
-    resumed = _resume(move)
-    assert resumed.ok, resumed
+    resumed = move.resume()
+    assert resumed.returncode == 0, resumed
     assert not any(r["urn"].endswith("::copy-job-group") for r in move.stack.state()["deployment"]["resources"])
 
     move.go_to("replicate")
@@ -244,15 +241,3 @@ def _job_processes(move: Move) -> list[int]:
         if ours and b"copy_job" in command and not command.startswith(b"/bin/sh"):
             found.append(int(environ.parent.name))
     return found
-
-
-def _resume(move: Move) -> Result:
-    done = subprocess.run(
-        [sys.executable, "-m", "redismove.cli.main", "resume", "--stack", move.stack.name],
-        cwd=move.stack.folder,
-        env=move.stack.environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return Result(done.returncode, done.stdout + done.stderr)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
-import requests
 
 from redismove.azure.session import Session
 from tests.support.local_cloud import LocalCloud
@@ -30,32 +27,6 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
         yield running
     finally:
         running.stop()
-
-
-def _ask(move: Move, method: str, fault: dict[str, object] | None = None) -> None:
-    with move.azure():
-        session = Session.from_environment()
-        token = session.credential.get_token(f"{session.endpoint}/.default").token
-        answer = requests.request(
-            method,
-            f"{session.endpoint}/_local/faults",
-            json=fault,
-            headers={"Authorization": f"Bearer {token}"},
-            verify=move.cloud.environment["REQUESTS_CA_BUNDLE"],
-            timeout=30,
-        )
-    assert answer.ok, answer.text
-
-
-def _resume(move: Move) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "redismove.cli.main", "resume", "--stack", "dev"],
-        cwd=move.stack.folder,
-        env=move.stack.environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 def _link_path(move: Move) -> str:
@@ -80,10 +51,10 @@ def test_a_link_is_made_in_the_end(new_move: NewMove) -> None:
     move.go_to("adopt", "prepare")
     for name, (method, fault, by_itself) in FAULTS.items():
         path = f"redis/{move.source_name}$" if method == "GET" else _link_path(move)
-        _ask(move, "POST", {"method": method, "path": path, **fault})
+        move.ask_for_faults("POST", {"method": method, "path": path, **fault})
 
         first = move.stack.stage("replicate")
-        _ask(move, "DELETE")
+        move.ask_for_faults("DELETE")
 
         assert "Traceback" not in first.output, f"{name}: {first}"
         if by_itself:
@@ -107,10 +78,10 @@ def test_a_deletion_whose_answer_is_lost_or_that_is_refused_is_done_in_the_end(n
         {"kind": "status", "status": 409, "count": 1},
         {"kind": "cut", "applied": True, "count": 1},
     ):
-        _ask(move, "POST", {"method": "DELETE", "path": _link_path(move), **fault})
+        move.ask_for_faults("POST", {"method": "DELETE", "path": _link_path(move), **fault})
         first = move.stack.stage("unlink")
         assert "Traceback" not in first.output, first
-        _ask(move, "DELETE")
+        move.ask_for_faults("DELETE")
         if not first.ok:
             again = move.stack.up()
             assert again.ok, again
@@ -122,7 +93,7 @@ def test_a_deletion_whose_answer_is_lost_or_that_is_refused_is_done_in_the_end(n
 def test_an_operation_that_never_ends_can_be_killed_and_taken_up_again(new_move: NewMove) -> None:
     move = new_move(keys=20, settleMinutes="0.05")
     move.go_to("adopt", "prepare")
-    _ask(move, "POST", {"method": "PUT", "path": _link_path(move), "kind": "operation", "outcome": "never"})
+    move.ask_for_faults("POST", {"method": "PUT", "path": _link_path(move), "kind": "operation", "outcome": "never"})
     move.stack.configure(stage="replicate")
     process = move.stack.start("up", "-y", "--skip-preview")
     deadline = time.monotonic() + 60
@@ -130,13 +101,13 @@ def test_an_operation_that_never_ends_can_be_killed_and_taken_up_again(new_move:
         pass
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
-    resumed = _resume(move)
+    resumed = move.resume()
     assert resumed.returncode == 0, resumed.stderr
 
     still = move.stack.up()
     assert not still.ok
     assert "a management operation is still running" in still.output, still
-    _ask(move, "DELETE")
+    move.ask_for_faults("DELETE")
     move.stack.configure(settleMinutes="5")
     again = move.stack.up()
     assert again.ok, again
@@ -186,14 +157,14 @@ def test_an_operation_that_does_not_end_well_is_told_and_the_move_goes_on(new_mo
         if outcome == "never":
             # A deletion is bound by what the state recorded when the resource was last declared.
             assert move.stack.up().ok
-        _ask(move, "POST", {"method": method, "path": path, "kind": "operation", "outcome": outcome})
+        move.ask_for_faults("POST", {"method": method, "path": path, "kind": "operation", "outcome": outcome})
         first = move.stack.stage(stage)
         # A failed deletion is told by 409 like a busy cache, and tried again by the update itself.
         if not first.ok or outcome == "never" or method == "PUT":
             _told_in_one_sentence(first, *_ENDS[outcome])
         if outcome == "never":
             _told_in_one_sentence(move.stack.up(), "still running after")
-        _ask(move, "DELETE")
+        move.ask_for_faults("DELETE")
         move.stack.configure(settleMinutes="5")
 
     source, target = f"redis/{move.source_name}$", f"redis/{move.target_name}$"
@@ -226,12 +197,12 @@ def test_a_change_of_keys_that_is_never_answered_ends_the_cutover_in_one_sentenc
     move = new_move(keys=20, method="copy", cutover={"limitSeconds": "10"})
     move.go_to("adopt", "prepare", "replicate", "verify")
     path = f"redis/{move.source_name}/regenerateKey$"
-    _ask(move, "POST", {"method": "POST", "path": path, "kind": "delay", "delay_s": 500, "count": 9})
+    move.ask_for_faults("POST", {"method": "POST", "path": path, "kind": "delay", "delay_s": 500, "count": 9})
 
     _told_in_one_sentence(move.stack.stage("cutover"), "regenerating the secondary access key")
     assert move.stack.outputs()["endpoint"]["resourceId"].endswith(move.source_name), "nothing was switched"
 
-    _ask(move, "DELETE")
+    move.ask_for_faults("DELETE")
     move.stack.configure(cutover={"limitSeconds": "600"})
     move.go_to("cutover")
 
@@ -240,7 +211,7 @@ def test_a_change_of_keys_that_is_never_answered_ends_the_cutover_in_one_sentenc
 def test_of_two_updates_at_once_the_second_says_who_has_the_stack(new_move: NewMove) -> None:
     move = new_move(keys=20)
     move.go_to("adopt", "prepare")
-    _ask(move, "POST", {"method": "PUT", "path": _link_path(move), "kind": "operation", "outcome": "never"})
+    move.ask_for_faults("POST", {"method": "PUT", "path": _link_path(move), "kind": "operation", "outcome": "never"})
     move.stack.configure(stage="replicate")
     first = move.stack.start("up", "-y", "--skip-preview")
     try:
@@ -254,12 +225,12 @@ def test_of_two_updates_at_once_the_second_says_who_has_the_stack(new_move: NewM
             assert f"pid {first.pid}" in second.output, second
             assert "`pulumi cancel`" in second.output, second
             assert "Traceback" not in second.output, second
-        resumed = _resume(move)
+        resumed = move.resume()
         assert resumed.returncode == 2, resumed
         assert f"process {first.pid}" in resumed.stderr, resumed
         assert "still running" in resumed.stderr, resumed
     finally:
-        _ask(move, "DELETE")
+        move.ask_for_faults("DELETE")
         output, _ = first.communicate(timeout=200)
 
     assert first.returncode == 0, output

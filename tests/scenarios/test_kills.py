@@ -12,7 +12,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,6 @@ import pytest
 from redismove import stages
 from tests.support.methods import application_of, ready
 from tests.support.move import Move
-from tests.support.stack import Result
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -76,18 +74,6 @@ def _gone(pids: list[int], deadline_s: float = 30.0) -> bool:
     return True
 
 
-def _resume(move: Move) -> Result:
-    done = subprocess.run(
-        [sys.executable, "-m", "redismove.cli.main", "resume", "--stack", move.stack.name],
-        cwd=move.stack.folder,
-        env=move.stack.environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return Result(done.returncode, done.stdout + done.stderr)
-
-
 def _killed_once(move: Move, stage: str, rng: random.Random, longest_s: float) -> str:
     """Start the stage, kill it at a random moment before *longest_s*, clear up; say what was done."""
     move.stack.configure(stage=stage)
@@ -99,9 +85,9 @@ def _killed_once(move: Move, stage: str, rng: random.Random, longest_s: float) -
     family = _children(process.pid)
     _kill(process, whom)
     assert _gone(family), f"processes of a killed {whom} live on: {[_command(p) for p in family if _command(p)]}"
-    resumed = _resume(move)
-    assert resumed.ok, resumed
-    assert "Traceback" not in resumed.output, resumed
+    resumed = move.resume()
+    assert resumed.returncode == 0, resumed
+    assert "Traceback" not in resumed.stdout + resumed.stderr, resumed
     return f"{stage}: {whom} after {delay_s:.1f} s"
 
 

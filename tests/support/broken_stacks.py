@@ -16,10 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import requests
-
 from redismove import stages
-from redismove.azure.session import Session
 from redismove.rules import Rule
 from tests.support.local_cloud import LocalCloud
 from tests.support.move import GROUP, Move
@@ -340,7 +337,12 @@ BROKEN: tuple[Broken, ...] = (
         faults=(account("source", properties={"allowSharedKeyAccess": False}),),
     ),
     Broken(
-        rule="RM-R08", method=RDB, at="prepare", ask="replicate", config={"storage": {"target": "{foreign_account_id}"}}
+        rule="RM-R08",
+        method=RDB,
+        at="prepare",
+        ask="replicate",
+        config={"storage": {"target": "{foreign_account_id}"}},
+        faults=(account("target", location="westus2", kind="StorageV2", properties={}),),
     ),
     Broken(rule="RM-R09", method=RDB, at="prepare", ask="replicate", config={"managedIdentity": "true"}),
     Broken(
@@ -462,11 +464,11 @@ class Stand:
                 endpoint_file.write_text(json.dumps({**document, **_filled(case.endpoint, names)}))
             for fault in case.faults:
                 fields = {"method": fault.method, "path": f"{_filled(fault.path, names)}$", "count": _MANY}
-                self._ask(move, "POST", {**fields, **_filled(fault.fields, names)})
+                move.ask_for_faults("POST", {**fields, **_filled(fault.fields, names)})
             with case.around(move):
                 yield
         finally:
-            self._ask(move, "DELETE")
+            move.ask_for_faults("DELETE")
             for file, content in before.items():
                 file.write_bytes(content)
 
@@ -507,20 +509,6 @@ class Stand:
                 move.cloud.environment["ARM_SUBSCRIPTION_ID"], move.cloud.environment["ARM_SUBSCRIPTION_ID_2"]
             ),
         }
-
-    def _ask(self, move: Move, method: str, fault: dict[str, Any] | None = None) -> None:
-        with move.azure():
-            session = Session.from_environment()
-            token = session.credential.get_token(f"{session.endpoint}/.default").token
-            answer = requests.request(
-                method,
-                f"{session.endpoint}/_local/faults",
-                json=fault,
-                headers={"Authorization": f"Bearer {token}"},
-                verify=self._cloud.environment["REQUESTS_CA_BUNDLE"],
-                timeout=30,
-            )
-        assert answer.ok, answer.text
 
 
 def declared(move: Move) -> dict[str, Any]:

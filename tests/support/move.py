@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import requests
 from azure.mgmt.redis import models
 
 from redismove.azure.caches import Caches
@@ -177,6 +180,32 @@ class Move:
         """Delete a cache as somebody would in the portal."""
         with self.azure():
             Session.from_environment().redis.redis.begin_delete(GROUP, name).result(60)
+
+    def ask_for_faults(self, method: str, fault: dict[str, Any] | None = None) -> None:
+        """POST a fault to the local Azure (started with --admin), or DELETE all of them."""
+        with self.azure():
+            session = Session.from_environment()
+            token = session.credential.get_token(f"{session.endpoint}/.default").token
+            answer = requests.request(
+                method,
+                f"{session.endpoint}/_local/faults",
+                json=fault,
+                headers={"Authorization": f"Bearer {token}"},
+                verify=self.cloud.environment["REQUESTS_CA_BUNDLE"],
+                timeout=30,
+            )
+        assert answer.ok, answer.text
+
+    def resume(self) -> subprocess.CompletedProcess[str]:
+        """Run `redismove resume`."""
+        return subprocess.run(
+            [sys.executable, "-m", "redismove.cli.main", "resume", "--stack", self.stack.name],
+            cwd=self.stack.folder,
+            env=self.stack.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
     def arm_get(self, name: str) -> dict[str, Any]:
         """Return a cache as ARM shows it."""

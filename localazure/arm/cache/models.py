@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from localazure.arm.resources.models import resource_id
 from localazure.redis_process import SHARD_PLAIN_PORT, SHARD_TLS_PORT, RedisSpec
 
 TYPE = "Microsoft.Cache/Redis"
@@ -125,9 +126,7 @@ class CacheRecord(BaseModel):
     @property
     def id(self) -> str:
         """Give the resource id, in the capitals in which Azure answers."""
-        return (
-            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}/providers/{TYPE}/{self.name}"
-        )
+        return resource_id(self.subscription_id, self.resource_group, TYPE, self.name)
 
     @property
     def memory_mb(self) -> int:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from localazure.arm.resources.models import resource_id
+
 TYPE = "Microsoft.ContainerInstance/containerGroups"
 API_VERSIONS = ("2023-05-01", "2024-05-01-preview")
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
@@ -159,9 +161,7 @@ class ContainerGroupRecord(BaseModel):
     @property
     def id(self) -> str:
         """Give the resource id."""
-        return (
-            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}/providers/{TYPE}/{self.name}"
-        )
+        return resource_id(self.subscription_id, self.resource_group, TYPE, self.name)
 
     @property
     def over(self) -> bool:

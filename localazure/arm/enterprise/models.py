@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from localazure.arm.resources.models import resource_id
 from localazure.redis_process import ENTERPRISE_PORT, RedisSpec
 
 TYPE = "Microsoft.Cache/redisEnterprise"
@@ -103,9 +104,7 @@ class ClusterRecord(BaseModel):
     @property
     def id(self) -> str:
         """Give the resource id."""
-        return (
-            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}/providers/{TYPE}/{self.name}"
-        )
+        return resource_id(self.subscription_id, self.resource_group, TYPE, self.name)
 
     @property
     def key(self) -> str:

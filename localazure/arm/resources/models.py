@@ -15,6 +15,11 @@ PROVIDERS = {
 }
 
 
+def resource_id(subscription_id: str, group: str, resource_type: str, name: str) -> str:
+    """Give the id of a resource in a group, in the capitals in which Azure answers."""
+    return f"/subscriptions/{subscription_id}/resourceGroups/{group}/providers/{resource_type}/{name}"
+
+
 class GroupRecord(BaseModel):
     """One resource group."""
 

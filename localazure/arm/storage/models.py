@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from localazure.arm.resources.models import resource_id
+
 TYPE = "Microsoft.Storage/storageAccounts"
 KINDS = ("Storage", "StorageV2", "BlobStorage", "BlockBlobStorage", "FileStorage")
 SKUS = (
@@ -52,9 +54,7 @@ class AccountRecord(BaseModel):
     @property
     def id(self) -> str:
         """Give the resource id."""
-        return (
-            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}/providers/{TYPE}/{self.name}"
-        )
+        return resource_id(self.subscription_id, self.resource_group, TYPE, self.name)
 
     @property
     def takes_page_blobs(self) -> bool:

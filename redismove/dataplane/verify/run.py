@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from redismove.dataplane.checkpoint import Checkpoint
-from redismove.dataplane.connect import Node, Server
+from redismove.dataplane.connect import Node, Server, wait_until_all_answer
 from redismove.dataplane.errors import (
     AuthenticationFailed,
     CertificateRejected,
@@ -304,20 +304,12 @@ class _Run:
 
     def _recover(self, error: DataPlaneError, deadline: float) -> None:
         """Wait until both sides answer again."""
-        while True:
-            try:
-                for server in (self.source, self.target):
-                    server.forget_broken()
-                    server.refresh_nodes()
-                    for node in server.nodes:
-                        server.connection(node).call("PING")
-                return
-            except (AuthenticationFailed, CertificateRejected):
-                raise
-            except DataPlaneError:
-                if time.monotonic() > deadline:
-                    raise error from None
-                time.sleep(0.2)
+        try:
+            wait_until_all_answer((self.source, self.target), deadline)
+        except (AuthenticationFailed, CertificateRejected):
+            raise
+        except DataPlaneError:
+            raise error from None
 
     def _first_round(self) -> None:
         for database in databases_of(self.source, self.target):
