@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -52,6 +53,8 @@ SYNC_TIMEOUT_S = 300.0
 POLL_INTERVAL_S = 0.02
 IDLE_TIMEOUT_S = 600
 """Azure closes a connection after 10 idle minutes (best practices for connections)."""
+_RESERVED_FILES = 32
+"""Redis keeps so many for itself."""
 
 BLOCKED = (
     "-acl -bgrewriteaof -bgsave -config -debug -migrate -psync -replicaof -replconf -save -shutdown -slaveof -sync "
@@ -338,7 +341,7 @@ class RedisFleet:
                     ("maxmemory", str(spec.maxmemory_bytes)),
                     ("maxmemory-policy", spec.maxmemory_policy),
                     ("notify-keyspace-events", spec.notify_keyspace_events),
-                    ("maxclients", str(spec.maxclients)),
+                    ("maxclients", str(_possible_clients(spec.maxclients))),
                     ("tls-protocols", spec.tls_protocols),
                     ("port", str(spec.plain_port(index))),
                 ):
@@ -537,7 +540,7 @@ class RedisFleet:
             f"databases {spec.databases}",
             f"maxmemory {spec.maxmemory_bytes}",
             f"maxmemory-policy {spec.maxmemory_policy}",
-            f"maxclients {spec.maxclients}",
+            f"maxclients {_possible_clients(spec.maxclients)}",
             f'notify-keyspace-events "{spec.notify_keyspace_events}"',
             f"timeout {IDLE_TIMEOUT_S}",
             "enable-debug-command local",
@@ -674,6 +677,12 @@ class RedisFleet:
 def _write(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.write_text(text, "utf-8")
+
+
+def _possible_clients(wanted: int) -> int:
+    """Bound a number of clients by what this machine lets a process open: redis-server refuses more in CONFIG SET."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if most == resource.RLIM_INFINITY else min(wanted, most - _RESERVED_FILES)
 
 
 def _text(value: object) -> str:
