@@ -24,15 +24,16 @@ enum { WHY_GONE = 1, WHY_ERROR, WHY_BIG, WHY_EXPIRY, WHY_DIVERTED }; /* why a ke
 #define TARGET_KEYS 20000
 #define LONG_LINE_US 5000
 #define WINDOW_ABOVE 1.4 /* above rate x round trip, for what varies */
-#define PACE_FIRST_UP 1.1
-#define PACE_UP 1.05
-#define PACE_DOWN 0.7
+#define PACE_FIRST_UP 1.25
+#define PACE_UP 1.08
+#define PACE_MOST 1.25 /* of what was given in the last rounds */
 #define QUEUE_US 10000
 #define MARK_EVERY_US 50000
-#define TURN_US 2000 /* under a limit: keys of so long at once */
+#define TURN_US 1000 /* under a limit: keys of so long at once; users wait for one turn, or one SCAN, at most */
 #define BURST_US 8000
 #define CALM_BYTES 65536
 #define SCAN_AHEAD_KEYS 4000
+#define SCAN_LASTS 1.7 /* round trips: SCAN itself and what is before it take their time too */
 #define SCAN_LEAST_US 0.1
 #define SCAN_GUESSED_US 0.7
 
@@ -76,14 +77,16 @@ typedef struct {
  * reads 16 KiB of commands in a turn and writes 64 KiB of replies), so a window far above rate x round trip makes the
  * two servers work in turns instead of at the same time; over a long line a whole window at once does the same. There
  * keys are asked for at a pace: a little faster as long as answers come after a round trip, slower when they wait. */
-enum { MARKS = 6, PROBES = 64 };
+enum { MARKS = 6, PROBES = 64, ROUNDS = 5 };
 typedef struct {
     int64_t now_us, round_trip_us, target_round_trip_us, scan_most_us;
     double keys_per_s; /* what side 0 gives, measured; guessed from the size of values before */
     double limit_keys_per_s; /* negative: none */
     double pace_keys_per_s; /* over a long line */
-    int64_t paced_us, quickest_us; /* when it was changed; the quickest answer since */
-    int found, unused; /* side 0 was too slow for it once; it was not used up since then */
+    int64_t quickest_us; /* answer of this round */
+    int64_t round_us[ROUNDS]; /* ends of the last rounds, and what was answered until then */
+    uint64_t round_keys[ROUNDS];
+    int rounds, found, unused; /* side 0 was too slow for it once; it was not used up in this round */
     struct { uint64_t issued; int64_t sent_us; } probes[PROBES];
     unsigned probe_head, probe_tail;
     double tokens;
@@ -210,6 +213,11 @@ static void hold_back(pump *p) { /* something else than side 0 is what limits no
     p->pace.held_back = MARKS;
     if (p->s.issued) p->pace.unused = 1;
 }
+static void begin_rounds(pace *c, uint64_t answered) {
+    c->round_us[0] = c->now_us;
+    c->round_keys[0] = answered;
+    c->rounds = 1;
+}
 static void set_pace(pump *p) {
     pace *c = &p->pace;
     for (; c->probe_head != c->probe_tail; c->probe_head++) {
@@ -217,15 +225,36 @@ static void set_pace(pump *p) {
         if (p->side0.expects.head < c->probes[c->probe_head % PROBES].issued) break;
         if (!c->quickest_us || took_us < c->quickest_us) c->quickest_us = took_us;
     }
-    if (!c->paced_us) c->paced_us = c->now_us;
-    if (!c->quickest_us || c->now_us - c->paced_us < (c->quickest_us > MARK_EVERY_US ? c->quickest_us : MARK_EVERY_US)) return;
-    if (c->quickest_us > c->round_trip_us + c->round_trip_us / 8 + QUEUE_US) {
-        c->pace_keys_per_s *= PACE_DOWN;
+    uint64_t answered = answered_keys(p);
+    if (!c->rounds) {
+        if (answered) begin_rounds(c, answered);
+        return;
+    }
+    int64_t round_us = c->now_us - c->round_us[c->rounds - 1];
+    if (!c->quickest_us || round_us < (c->quickest_us > MARK_EVERY_US ? c->quickest_us : MARK_EVERY_US)) return;
+    double given_keys_per_s = (double)(answered - c->round_keys[0]) * 1e6 / (double)(c->now_us - c->round_us[0]);
+    int64_t waited_us = c->quickest_us - c->round_trip_us;
+    if (waited_us > c->round_trip_us / 8 + QUEUE_US) {
         c->found = 1;
-    } else if (!c->unused && c->limit_keys_per_s < 0) c->pace_keys_per_s *= c->found ? PACE_UP : PACE_FIRST_UP;
+        c->pace_keys_per_s = given_keys_per_s; /* it was busy all the time: that is what it can give */
+    } else if (waited_us <= QUEUE_US / 2 && !c->unused && c->limit_keys_per_s < 0) {
+        double most = c->found ? given_keys_per_s * PACE_MOST : c->pace_keys_per_s * PACE_FIRST_UP;
+        double more = c->pace_keys_per_s * (c->found ? PACE_UP : PACE_FIRST_UP);
+        if (more > most) more = most;
+        if (more > c->pace_keys_per_s) c->pace_keys_per_s = more;
+    }
     c->quickest_us = 0;
+    if (c->unused) begin_rounds(c, answered); /* what it gave was not what it can give */
+    else {
+        if (c->rounds == ROUNDS) {
+            c->rounds--;
+            memmove(c->round_us, c->round_us + 1, sizeof c->round_us - sizeof *c->round_us);
+            memmove(c->round_keys, c->round_keys + 1, sizeof c->round_keys - sizeof *c->round_keys);
+        }
+        c->round_us[c->rounds] = c->now_us;
+        c->round_keys[c->rounds++] = answered;
+    }
     c->unused = 0;
-    c->paced_us = c->now_us;
 }
 static void measure(pump *p) {
     pace *c = &p->pace;
@@ -250,10 +279,11 @@ static void measure(pump *p) {
 /* COUNT of the next SCAN. The next cursor takes a round trip: what it gives must last so long. */
 static int64_t next_scan_count(const pump *p) {
     const pace *c = &p->pace;
-    double rate = c->limit_keys_per_s >= 0 && c->limit_keys_per_s < c->keys_per_s ? c->limit_keys_per_s : c->keys_per_s;
+    double rate = is_long(p) && c->pace_keys_per_s > c->keys_per_s ? c->pace_keys_per_s : c->keys_per_s;
+    if (c->limit_keys_per_s >= 0 && c->limit_keys_per_s < rate) rate = c->limit_keys_per_s;
     double each = c->scan_us_per_key;
-    double lasts = rate * (double)c->round_trip_us / 1e6 * 1.5;
-    double count = c->limit_keys_per_s >= 0 ? rate / 100 + 50 : (double)p->scan_count;
+    double lasts = rate * (double)c->round_trip_us / 1e6 * SCAN_LASTS;
+    double count = c->limit_keys_per_s >= 0 ? rate / 400 + 10 : (double)p->scan_count;
     if (lasts > count) count = lasts;
     if (count * each > (double)c->scan_most_us) count = (double)c->scan_most_us / each;
     return count < 10 ? 10 : (int64_t)count;

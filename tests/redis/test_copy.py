@@ -23,7 +23,7 @@ from redismove.dataplane.compiled import NATIVE_VARIABLE
 from redismove.dataplane.connect import Server
 from redismove.dataplane.copy import CopyProgress, CopyStopped, Engine, copy
 from redismove.dataplane.errors import AuthenticationFailed, CannotCarry, ConnectionLost, OutOfMemory, ReadOnlyServer
-from redismove.dataplane.throttle import Limits, LimitsInvalid, SourceReading, Throttle, judge
+from redismove.dataplane.throttle import Limits, LimitsInvalid, SourceGuard, SourceReading, Throttle, judge
 from redismove.dataplane.verify import verify
 from tests.support.datasets import every_type, fill
 from tests.support.redis_servers import make_tls, redis_cluster, redis_server
@@ -176,6 +176,30 @@ def test_the_guard_judges_what_it_is_told() -> None:
     assert throttle.rate(100) == 25_000
     throttle.note(None, 25_000)
     assert throttle.rate(100) == 31_250
+
+
+def test_the_guard_tells_our_own_commands_from_those_of_others(source: Server) -> None:
+    """Even where the copy's own count is far behind, as over a long line: then it would slow down for itself."""
+    commands: list[tuple[object, ...]] = [("SET", f"key:{number}", "value") for number in range(1000)]
+    with source.new_connection(source.nodes[0]) as others:
+        others.pipeline(commands)
+        guard = SourceGuard(source, source.nodes[0])
+        try:
+            seen: list[float] = []
+            for word in ("DUMP", "SET", "PTTL"):
+                deadline = time.monotonic() + 20
+                readings = 0
+                while readings < 2 and time.monotonic() < deadline:  # the first may hold what came before this word
+                    others.pipeline([(word, *rest[: 2 if word == "SET" else 1]) for _, *rest in commands])
+                    if (reading := guard.take()) is not None:
+                        readings += 1
+                        last = reading.others_per_s
+                assert readings == 2
+                seen.append(last)
+        finally:
+            guard.close()
+    assert seen[0] == seen[2] == 0
+    assert seen[1] > 1000
 
 
 @pytest.mark.parametrize("engine", ENGINES)
