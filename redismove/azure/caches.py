@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -289,15 +291,11 @@ class Caches:
                     # says that persistence is on: without its connection string, which no GET shows, it is refused.
                     current = self._client(cache_id).redis.get(parts.resource_group, parts.name).redis_configuration
                     kept = {key: value for key, value in _writable(current).items() if key not in _PERSISTENCE}
-                    changed = {**kept, **changes}
+                    # Not the SDK's model, which sends defaults for what was not named: it would open the network, bring
+                    # access keys back and close the plain port.
+                    body = json.dumps({"properties": {"redisConfiguration": {**kept, **changes}}}).encode()
                     self._client(cache_id).redis.begin_update(
-                        parts.resource_group,
-                        parts.name,
-                        models.RedisUpdateParameters(
-                            redis_configuration=models.RedisCommonPropertiesRedisConfiguration(
-                                additional_properties=changed
-                            )
-                        ),
+                        parts.resource_group, parts.name, io.BytesIO(body)
                     ).result(timeout_s)
         self.settled(cache_id, timeout_s=timeout_s)
 
