@@ -192,6 +192,7 @@ class CacheMove(pulumi.ComponentResource):
             limit_s=settings.cutover.limit_seconds,
             hold_ms=settings.cutover.hold_milliseconds,
             hold=settings.cutover.hold,
+            accept_open_fence=settings.cutover.accept_open_fence,
             requested_at_s=self._requested("endpoint", again=not in_order),
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(needs), hooks=guards.endpoint),
         )

@@ -25,6 +25,7 @@ class EndpointProvider(Provider):
             limit_s=news["limitSeconds"],
             hold_ms=int(news["holdMilliseconds"]),
             hold=news["hold"],
+            accept_open_fence=bool(news.get("acceptOpenFence")),
             carry=bool(news["carry"]),
             count_loss=bool(news.get("countLoss")),
             write_both=bool(news.get("writeBoth")),
@@ -64,6 +65,7 @@ class Endpoint(Resource, name="Endpoint", module="redismove"):
         limit_s: float,
         hold_ms: int,
         hold: str,
+        accept_open_fence: bool,
         requested_at_s: float,
         opts: pulumi.ResourceOptions,
     ) -> None:
@@ -74,8 +76,8 @@ class Endpoint(Resource, name="Endpoint", module="redismove"):
         with *count_loss* one to the target only counts what the target lacks (rdb without catch-up); with *write_both*
         one back to the source has applications write to both caches again (dual-write).
         *limit_s* bounds everything before the switch, *hold_ms* how long writes are held, *hold* is "auto",
-        "pause-write" or "fence". *requested_at_s* (Unix time) changes where the document must be put right though the
-        side stays.
+        "pause-write" or "fence"; with *accept_open_fence* a source that neither can hold is only cut.
+        *requested_at_s* (Unix time) changes where the document must be put right though the side stays.
         """
         super().__init__(
             EndpointProvider(),
@@ -91,6 +93,7 @@ class Endpoint(Resource, name="Endpoint", module="redismove"):
                 "limitSeconds": limit_s,
                 "holdMilliseconds": hold_ms,
                 "hold": hold,
+                "acceptOpenFence": accept_open_fence,
                 "requestedAt": requested_at_s,
                 "host": None,
                 "port": None,

@@ -89,7 +89,6 @@ class Fault(BaseModel):
             response.headers["Retry-After"] = str(self.retry_after_s)
         return response
 
-
     def changed(self, status: int, answer: bytes) -> Response:
         """Give the answer that takes the place of *answer*, for `answer`."""
         whole = json.loads(answer) if status < 400 and answer else {}

@@ -59,6 +59,8 @@ MANAGED: Final = "managed"
 """`CacheFacts.product` of Azure Managed Redis and of Enterprise (`Microsoft.Cache/redisEnterprise`)."""
 
 
+READS_ONLY: Final = "Data Reader"
+"""The built-in data access policy that allows no command that writes (cache-configure-role-based-access-control)."""
 REPORTED_ONLY: Final = ("maxclients", "preferred-data-archive-auth-method", "zonal-configuration")
 """Settings of a redisConfiguration that Azure reports and does not take (Microsoft.Cache/redis 2024-11-01)."""
 
@@ -178,6 +180,14 @@ class CacheFacts:
     def is_clustered(self) -> bool:
         """Whether clients see a Redis cluster and must follow it."""
         return self.shard_count > 0 or self.clustering_policy == "OSSCluster"
+
+    def policies_of(self, object_id: str) -> tuple[str, ...]:
+        """Return the data access policies that an Entra principal has here."""
+        return tuple(a.access_policy_name for a in self.access_policy_assignments if a.object_id == object_id)
+
+    def admits(self, object_id: str) -> bool:
+        """Whether the mover can work here, by access key or as this Entra principal; a policy to read is not enough."""
+        return not self.access_keys_disabled or any(name != READS_ONLY for name in self.policies_of(object_id))
 
     @property
     def speaks_tls(self) -> bool:
@@ -412,6 +422,7 @@ class Move:
     consent: Consent = field(default_factory=Consent)
     limits: Limits = field(default_factory=Limits)
     signed_in_subscription_id: str = ""
+    signed_in_object_id: str = ""
     roles: tuple[str, str] = ("source", "target")
 
 

@@ -130,12 +130,14 @@ class CutoverSettings(_Model):
     """
     Bounds of the cut-over. *limit_seconds* covers everything before applications are switched; *hold_milliseconds*
     is how long writes may be held; *hold* says how ("auto" takes CLIENT PAUSE WRITE where the server knows it, else
-    the fence).
+    the fence). *accept_open_fence*: a source that knows no pause and takes no access keys is only cut; every
+    application holds by itself, as those on redismove's client do.
     """
 
     limit_seconds: Annotated[float, Field(gt=0, le=86_400)] = 900.0
     hold_milliseconds: Annotated[int, Field(ge=100, le=600_000)] = 30_000
     hold: Literal["auto", "pause-write", "fence"] = "auto"
+    accept_open_fence: bool = False
 
 
 class CopySettings(_Model):

@@ -311,7 +311,8 @@ class CutOver:
         if self.keys is None and self.method == "fence" and not self.accept_open_fence:
             raise CutoverRefused(
                 "this source can only be held by changing its access keys, and it has none to change: applications "
-                "would come back as soon as they are cut; use access keys, or accept that each one holds by itself"
+                "would come back as soon as they are cut; use access keys, or accept that each one holds by itself "
+                "(cutover.acceptOpenFence)"
             )
         because = f": {refusal}" if refusal is not None else ""
         self.tell("probe", f"the writes will be held by {self.method}{because}", method=self.method)

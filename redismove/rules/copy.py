@@ -124,6 +124,18 @@ def _size_of_job(move: Move) -> Broken | None:
     return None
 
 
+def _job_signs_in(move: Move) -> Broken | None:
+    for called, cache in ((source_called(move), known(move.source)), *targets(move)):
+        if cache.access_keys_disabled:
+            return Broken(
+                thing=called,
+                found="sign-in by access keys disabled, and a copy job, which has nothing else",
+                allowed="access keys, or a copy inside the update, which signs in by Entra",
+                cure="copy from where `pulumi up` runs: redismove:copyJob.where inside",
+            )
+    return None
+
+
 def _job_is_gone(move: Move) -> Broken | None:
     if not move.copy_groups:
         return None
@@ -197,5 +209,14 @@ RULES: tuple[Rule, ...] = (
         stages=frozenset({stages.CUTOVER, stages.RETIRE, stages.CLEANUP}),
         check=_job_is_gone,
         severity="critical",
+    ),
+    Rule(
+        id="RM-C07",
+        title="the copy job can sign in to both caches",
+        source=pages.entra("disableAccessKeyAuthentication leaves Microsoft Entra as the only sign-in."),
+        methods=_COPY,
+        stages=_JOB_STAGES,
+        applies=_has_job,
+        check=_job_signs_in,
     ),
 )

@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from redismove import stages
-from redismove.facts import MANAGED, CacheFacts, FirewallRule, Move
+from redismove.facts import MANAGED, REDIS, CacheFacts, FirewallRule, Move
 from redismove.rules import pages
 from redismove.rules.model import Broken, Level, Rule
 from redismove.rules.subjects import (
@@ -25,6 +25,7 @@ from redismove.rules.subjects import (
 
 _GEO: Final = frozenset({stages.GEO_REPLICATION})
 _PREPARING: Final = frozenset({stages.PREPARE})
+_ALL_ACCESS: Final = {REDIS: "Data Owner", MANAGED: "default"}
 _BEFORE_CUTOVER: Final = frozenset({stages.PREPARE, stages.REPLICATE, stages.VERIFY, stages.UNLINK, stages.CUTOVER})
 _AS_SOURCE: Final = "change it in Azure, or go back to prepare, which declares the target like the source"
 
@@ -134,9 +135,27 @@ def _keys_for_fence(move: Move) -> Broken | None:
         allowed="enabled, for a fence by new keys",
         cure=(
             "take the applications' Entra access to the source away yourself at the cut-over: a connection that is "
-            "only cut comes back"
+            "only cut comes back; a Redis without CLIENT PAUSE WRITE cannot hold writes either, and "
+            "redismove:cutover.acceptOpenFence says that every application does, as those on redismove's client"
         ),
     )
+
+
+def _mover_admitted(move: Move) -> Broken | None:
+    who = move.signed_in_object_id
+    for called, cache in ((source_called(move), move.source), (target_called(move), move.target)):
+        if cache is None or not cache.exists or cache.admits(who):
+            continue
+        policy = _ALL_ACCESS[cache.product]
+        return Broken(
+            thing=called,
+            found=f"sign-in by Entra alone, and {listed(cache.policies_of(who)) or 'no access policy'} for principal "
+            f"{who}, who runs this",
+            allowed=f"access policy {policy}: the mover reads and writes every key and cuts connections",
+            cure=f"assign it access policy {policy} of {name_of(cache.id)} (portal: Authentication, or "
+            "`az redis access-policy-assignment create`)",
+        )
+    return None
 
 
 def _span(rule: FirewallRule) -> tuple[int, int]:
@@ -559,5 +578,15 @@ RULES: tuple[Rule, ...] = (
         check=_schedule_told,
         level=Level.ADVISORY,
         severity="low",
+    ),
+    Rule(
+        id="RM-N20",
+        title="who runs the move may sign in to caches without access keys",
+        source=pages.entra("Configure a data access policy for the user or principal: Data Owner allows everything."),
+        methods=ALL_METHODS,
+        stages=_BEFORE_CUTOVER | {stages.RETIRE},
+        backward=True,
+        applies=lambda move: bool(move.signed_in_object_id),
+        check=_mover_admitted,
     ),
 )

@@ -1,10 +1,11 @@
-"""How the mover reaches a cache: its address and a key that is read when needed and kept nowhere."""
+"""How the mover reaches a cache: its address, and a key or token that is read when needed and kept nowhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from redismove.azure.caches import Caches
+from redismove.azure.tokens import RedisToken, object_id
 from redismove.dataplane.connect import Secret, ServerAddress
 from redismove.facts import MANAGED, CacheFacts
 
@@ -13,14 +14,21 @@ def address(caches: Caches, cache: CacheFacts, *, which: str = "Primary") -> Ser
     """
     Return where *cache* is and how to log in, with its *which* ("Primary" or "Secondary") access key.
 
+    A cache that takes no access keys is signed in to by Entra, as the principal of this environment.
+
     TLS always, but where a managed database was made without: a second, plain port is the applications' affair.
     """
-    keys = caches.access_keys(cache.id)
+    if cache.access_keys_disabled:
+        username, password = object_id(), Secret(RedisToken())
+    else:
+        keys = caches.access_keys(cache.id)
+        username, password = None, Secret(keys[0] if which == "Primary" else keys[1])
     return ServerAddress(
         host=cache.host_name,
         port=cache.ssl_port,
         tls=cache.speaks_tls,
-        password=Secret(keys[0] if which == "Primary" else keys[1]),
+        username=username,
+        password=password,
         clustered=cache.is_clustered,
     )
 

@@ -66,6 +66,8 @@ def declared_job(
     if not asked.image or "inside" in (asked.where, recorded_where):
         return None
     by_size = asked.where == "auto" and not recorded_where
+    if by_size and source.access_keys_disabled:
+        return None  # a job has no other sign-in
     if by_size and load_of(caches, source).used_memory_bytes <= asked.threshold_gb * 1024**3:
         return None
     # What Azure cannot change in a group that is there makes another name, and so another group.

@@ -35,7 +35,9 @@ class Cutover:
     `endpoint_file` may be relative to the project. `limit_s` bounds everything before the switch, `hold_ms` how long
     writes are held; `hold` is "auto", "pause-write" or "fence"; `carry` is False for new-cache, which moves no data.
     With `count_loss` a cut-over to the target counts the keys that the target lacks or has older, and leaves them so;
-    one back to the source carries all the same. With `write_both` it also opens the dual-write window again.
+    one back to the source carries all the same. `accept_open_fence`: where nothing holds the writes of a source that
+    takes no access keys, every application holds by itself. With `write_both` it also opens the dual-write window
+    again.
     """
 
     source_id: str
@@ -46,6 +48,7 @@ class Cutover:
     hold: Literal["auto", "pause-write", "fence"]
     carry: bool
     count_loss: bool = False
+    accept_open_fence: bool = False
     write_both: bool = False
 
     @property
@@ -140,6 +143,7 @@ def switch(asked: Cutover, *, to: Side, tell: Tell) -> dict[str, Any]:
                 keys=keys,
                 limits=asked.limits,
                 hold_method=asked.hold,
+                accept_open_fence=asked.accept_open_fence,
                 on_event=each_event(tell),
                 carry=asked.carry,
                 notify_keyspace_events=notifies(old),

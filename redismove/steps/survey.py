@@ -14,6 +14,7 @@ from redismove import stages, target
 from redismove.azure.caches import Caches, same
 from redismove.azure.enterprise import NO_DATABASE
 from redismove.azure.session import Session, signed_in_subscription
+from redismove.azure.tokens import object_id
 from redismove.dataplane.connect import Server
 from redismove.endpoint import EndpointMissing, FileEndpointStore
 from redismove.facts import (
@@ -178,17 +179,19 @@ def survey(
     link = _link(caches, source, there, source_id, target_id)
     move_id = recorded.move_id or uuid.uuid4().hex
     made_here = target.made_by(there, recorded.move_id)
+    principal = object_id() if any(c is not None and c.access_keys_disabled for c in (source, there)) else ""
 
-    if there is not None and settings.stage in _STAGES_THAT_ERASE and not made_here and _can_be_asked(there):
+    if there is not None and settings.stage in _STAGES_THAT_ERASE and not made_here and _can_be_asked(there, principal):
         there = dataclasses.replace(there, keys=sum(_keys_by_database(caches, there).values()))
-    if source is not None and settings.stage in _STAGES_THAT_LOOK_FOR_CLIENTS:
+    looks_for_clients = settings.stage in _STAGES_THAT_LOOK_FOR_CLIENTS
+    if source is not None and looks_for_clients and _can_be_asked(source, principal):
         source = dataclasses.replace(source, foreign_clients=clients_of_others(caches, source))
 
     declared = _declared(settings, recorded, source, there, made_here, move_id=move_id, target_id=target_id)
-    if source is not None and _must_know_databases(settings, source):
+    if source is not None and _must_know_databases(settings, source, principal):
         used = tuple(sorted(database for database, keys in _keys_by_database(caches, source).items() if keys))
         source = dataclasses.replace(source, databases_used=used)
-    if source is not None and _must_know_memory(settings, source, declared):
+    if source is not None and _must_know_memory(settings, source, declared, principal):
         source = dataclasses.replace(source, used_memory_bytes=load_of(caches, source).used_memory_bytes)
 
     endpoint_file = settings.endpoint_path(project_folder, stack)
@@ -237,6 +240,7 @@ def survey(
         ),
         limits=Limits(soak_hours=settings.soak_hours, evidence_max_age_hours=settings.evidence_max_age_hours),
         signed_in_subscription_id=signed_in_subscription(),
+        signed_in_object_id=principal,
     )
     return Survey(
         move=move,
@@ -264,9 +268,13 @@ def _source_id(session: Session, caches: Caches, settings: MoveSettings, recorde
     return ids[MANAGED] if only_managed else ids[REDIS]
 
 
-def _can_be_asked(cache: CacheFacts) -> bool:
-    """Whether there is a Redis behind a cache: a managed one may have been left without its database."""
-    return cache.provisioning_state != NO_DATABASE
+def _can_be_asked(cache: CacheFacts, principal: str) -> bool:
+    """
+    Whether there is a Redis behind a cache, and *principal* may ask it.
+
+    A managed cache may have been left without its database. Where no access key logs in, RM-N20 says who is missing.
+    """
+    return cache.provisioning_state != NO_DATABASE and cache.admits(principal)
 
 
 def _link(
@@ -344,20 +352,20 @@ def _endpoint(path: Path) -> EndpointFacts | None:
     )
 
 
-def _must_know_memory(settings: MoveSettings, source: CacheFacts, declared: CacheFacts | None) -> bool:
+def _must_know_memory(settings: MoveSettings, source: CacheFacts, declared: CacheFacts | None, principal: str) -> bool:
     """A managed target is sold by other sizes: there the source's data is measured and not its size alone."""
     managed = declared is not None and declared.product == MANAGED
     return (
         managed
         and settings.method != stages.NEW_CACHE
         and settings.stage in _STAGES_THAT_ERASE
-        and _can_be_asked(source)
+        and _can_be_asked(source, principal)
     )
 
 
-def _must_know_databases(settings: MoveSettings, source: CacheFacts) -> bool:
+def _must_know_databases(settings: MoveSettings, source: CacheFacts, principal: str) -> bool:
     asked = settings.method in _METHODS_WITH_DATABASES and settings.stage in _STAGES_THAT_ERASE
-    return asked and source.provisioning_state == "Succeeded" and not source.access_keys_disabled
+    return asked and source.provisioning_state == "Succeeded" and _can_be_asked(source, principal)
 
 
 def _keys_by_database(caches: Caches, cache: CacheFacts) -> dict[int, int]:

@@ -370,6 +370,14 @@ BROKEN: tuple[Broken, ...] = (
     ),
     Broken(rule="RM-C05", method=COPY, at="prepare", ask="replicate", config={"copyJob": {**_JOB, "cpu": "9"}}),
     Broken(
+        rule="RM-C07",
+        method=COPY,
+        at="prepare",
+        ask="replicate",
+        config={"copyJob": _JOB},
+        faults=(source(disableAccessKeyAuthentication=True),),
+    ),
+    Broken(
         rule="RM-C03",
         method=COPY,
         at="prepare",
@@ -392,6 +400,13 @@ BROKEN: tuple[Broken, ...] = (
     Broken(rule="RM-N04", at="prepare", ask="replicate", faults=(source(publicNetworkAccess="Disabled"),)),
     Broken(rule="RM-N05", at="replicate", ask="verify", faults=(target(publicNetworkAccess="Disabled"),)),
     Broken(rule="RM-N06", at="prepare", ask="replicate", faults=(source(disableAccessKeyAuthentication=True),)),
+    Broken(
+        rule="RM-N20",
+        method=COPY,
+        at="prepare",
+        ask="replicate",
+        faults=(source(disableAccessKeyAuthentication=True), target(disableAccessKeyAuthentication=True)),
+    ),
     Broken(rule="RM-N08", at="prepare", ask="replicate", faults=(firewall("source", OFFICE),)),
     Broken(rule="RM-N10", at="prepare", ask="replicate", faults=(firewall("source", OFFICE),)),
     Broken(

@@ -15,6 +15,7 @@ from redismove import stages
 from redismove.facts import (
     MANAGED,
     AccessPolicy,
+    AccessPolicyAssignment,
     ContainerGroupFacts,
     EndpointFacts,
     FirewallRule,
@@ -101,6 +102,17 @@ def _declared(stage: str, method: str = GEO, **changes: Any) -> Move:
 
 def _managed_declared(stage: str = "prepare", method: str = COPY, **changes: Any) -> Move:
     return move(stage, method, declared_target=managed(exists=False, **changes))
+
+
+def _by_entra(*, policies: tuple[str, ...], **changes: Any) -> Move:
+    """A source that takes no access keys, and the policies of whoever runs the move."""
+    who = "11111111-2222-3333-4444-555555555555"
+    admitted = tuple(
+        AccessPolicyAssignment(name=f"a{number}", object_id=who, object_id_alias="mover", access_policy_name=policy)
+        for number, policy in enumerate(policies)
+    )
+    of_source = {"access_keys_disabled": True, "access_policy_assignments": admitted, **changes.pop("source", {})}
+    return move("verify", COPY, **{"source": of_source, "signed_in_object_id": who, **changes})
 
 
 def _tier(name: str, method: str, stage: str = "prepare") -> Move:
@@ -1289,6 +1301,18 @@ OTHER_METHODS: dict[str, list[Case]] = {
         fails("one", move("cutover", COPY, copy_groups=(JOB_GROUP,))),
         fails("one at cleanup", move("cleanup", COPY, copy_groups=(JOB_GROUP,))),
     ],
+    "RM-C07": [
+        passes("access keys", move("replicate", COPY, copy_job=copy_job())),
+        fails(
+            "none at the source",
+            move("replicate", COPY, copy_job=copy_job(), source={"access_keys_disabled": True}),
+        ),
+        fails(
+            "none at the target",
+            move("replicate", COPY, copy_job=copy_job(), target={"access_keys_disabled": True}),
+        ),
+        silent("inside the update", move("replicate", COPY)),
+    ],
     "RM-D01": [
         passes("open", move("verify", DUAL)),
         passes("opened a moment ago", move("verify", DUAL, carried={"started_at_s": 0.5})),
@@ -1517,6 +1541,24 @@ NETWORK: dict[str, list[Case]] = {
         silent("none", move("prepare")),
         silent("user-assigned", move("prepare", source={"identity_type": "UserAssigned"})),
         silent("no target", move("prepare", source={"identity_type": "SystemAssigned"}, declared_target=None)),
+    ],
+    "RM-N20": [
+        passes("admitted", _by_entra(policies=("Data Owner",))),
+        passes("by a policy of the team's own", _by_entra(policies=("Mover",))),
+        passes("of two one is enough", _by_entra(policies=("Data Reader", "Data Owner"))),
+        passes("access keys", _by_entra(policies=(), source={"access_keys_disabled": False})),
+        passes("no target yet", _by_entra(policies=("Data Owner",), target=None)),
+        fails("nobody", _by_entra(policies=())),
+        fails("a reader", _by_entra(policies=("Data Reader",))),
+        fails(
+            "another",
+            _by_entra(policies=("Data Owner",), signed_in_object_id="22222222-3333-4444-5555-666666666666"),
+        ),
+        fails(
+            "not at the target",
+            _by_entra(policies=("Data Owner",), target={"access_keys_disabled": True}),
+        ),
+        silent("not asked for", move("verify")),
     ],
     "RM-N19": [
         passes("nothing to take over", change(_managed_declared(), source={"redis_configuration": {}})),

@@ -204,9 +204,7 @@ async def list_resources(azure: Azure, request: Request) -> Response:
         if account.subscription_id == subscription
     ]
     found += [
-        entry.render(view=False)
-        for entry in world.container_groups.values()
-        if entry.subscription_id == subscription
+        entry.render(view=False) for entry in world.container_groups.values() if entry.subscription_id == subscription
     ]
     return JSONResponse({"value": [_resource(entry) for entry in found]})
 
