@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from redismove import stages
 from tests.support.application import Application
+from tests.support.methods import ready
 from tests.support.move import Move, unchanged
 from tests.support.storage import Accounts
 
@@ -78,6 +80,55 @@ def test_an_enterprise_cache_moves_to_managed_by_rdb_and_only_cleanup_deletes_it
     with move.connect(move.target_name) as server:
         assert server.execute([(b"later", ("GET", b"later"))]) == [b"carried by verify"]
     assert accounts.names(accounts.source) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("sku", ["Enterprise_E10", "EnterpriseFlash_F300"])
+@pytest.mark.parametrize(
+    ("method", "refused_by"),
+    [
+        (stages.COPY, ""),
+        (stages.NEW_CACHE, ""),
+        (stages.GEO_REPLICATION, "RM-T01"),
+        (stages.DUAL_WRITE, "RM-T03"),
+    ],
+)
+def test_an_enterprise_cache_goes_the_ways_that_the_article_gives_it(
+    new_move: NewMove, sku: str, method: str, refused_by: str
+) -> None:
+    """By RDB files it goes in a test of its own."""
+    move = ready(new_move, method, keys=120, seed={"sku": sku}, enableNotifications=False)
+    move.managed |= {move.source_name, move.target_name}
+    move.stack.configure(target={"kind": "managed"})
+    data = move.signature(move.source_name)
+    move.go_to("adopt")
+    if refused_by:
+        refused = move.stack.stage("prepare")
+        assert not refused.ok
+        assert f"[{refused_by}]" in refused.output, refused
+        assert move.target is None
+        return
+    move.go_to(*stages.way(method)[1:])
+    assert move.source is None
+    if method == stages.COPY:
+        assert move.signature(move.target_name) == data
+    else:
+        with move.connect(move.target_name) as server:
+            assert sum(server.databases().values()) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(420)
+def test_dual_write_reaches_a_managed_target(new_move: NewMove) -> None:
+    move = _to_managed(new_move, keys=200, seed={"databases": 1}, method="dual-write")
+    application = Application.start(move, databases="0", mode="dual")
+    try:
+        move.go_to("adopt", "prepare", "replicate", "verify", "cutover")
+    finally:
+        found = application.finish()
+    assert found["acknowledged"] > 100
+    assert (found["lost"], found["findings"], found["client_errors"]) == (0, [], 0), found
 
 
 @pytest.mark.slow
