@@ -495,6 +495,8 @@ def _not_replaced(move: Move) -> Broken | None:
     live, declared = known(move.target), known(move.declared_target)
     for called, field in _FIXED_WHEN_MADE:
         has, wants = getattr(live, field), getattr(declared, field)
+        if not has and field == "clustering_policy":
+            continue  # a managed cache whose database is yet to be made
         if has != wants:
             return Broken(
                 thing=f"{target_called(move)} as declared",

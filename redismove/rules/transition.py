@@ -21,11 +21,19 @@ def _one_stage_at_a_time(move: Move) -> Broken | None:
     if move.stage in allowed:
         return None
     after = f'after "{move.previous}"' if move.previous else "in a new stack"
+    way = stages.way(move.method)
+    # One step towards what was asked for, forward or back.
+    back = move.previous in way and move.stage in way and way.index(move.stage) < way.index(move.previous)
+    cure = (
+        next((s for s in allowed if s in way and way.index(s) > way.index(move.stage)), allowed[-1])
+        if back
+        else allowed[-1]
+    )
     return Broken(
         thing=f'stage "{move.stage}" of method "{move.method}" {after}',
         found=f'"{move.stage}"',
         allowed=" or ".join(f'"{s}"' for s in allowed),
-        cure=f"set redismove:stage to {allowed[-1]} with `pulumi config set redismove:stage {allowed[-1]}`",
+        cure=f"set redismove:stage to {cure} with `pulumi config set redismove:stage {cure}`",
     )
 
 

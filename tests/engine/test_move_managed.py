@@ -146,7 +146,7 @@ def test_a_clustered_cache_moves_to_oss_cluster_and_back_again(new_move: NewMove
     move.go_to("verify")
     with move.connect(move.source_name) as server:
         assert server.execute([(b"later", ("GET", b"later"))]) == [b"on the target"]
-    move.go_to("prepare", "adopt")
+    move.go_to("adopt")
     assert move.target is None
 
 

@@ -525,6 +525,24 @@ LIFE: dict[str, list[Case]] = {
         fails("a subnet", _declared("replicate", subnet_id="/subscriptions/s/subnets/a")),
         fails("zones", _declared("cutover", zones=("1", "2"))),
         fails("a foreign cache with zones", move("prepare", target=target(zones=("1", "2", "3")))),
+        fails(
+            "another clustering policy",
+            move(
+                "prepare",
+                COPY,
+                declared_target=managed(exists=False, clustering_policy="NoCluster"),
+                target=managed(clustering_policy="OSSCluster"),
+            ),
+        ),
+        passes(
+            "a managed target whose database is yet to be made",
+            move(
+                "prepare",
+                COPY,
+                declared_target=managed(exists=False, clustering_policy="NoCluster"),
+                target=managed(clustering_policy="", provisioning_state="NoDatabase"),
+            ),
+        ),
         silent("nothing declared", move("replicate", declared_target=None)),
         silent("not made yet", move("prepare")),
         silent("no more", move("replicate", target={"exists": False, "location": "eastasia"})),
