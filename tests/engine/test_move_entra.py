@@ -41,6 +41,7 @@ def _only_by_entra(move: Move, *, policy: str = "Data Owner") -> None:
         ).result(60)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(420)
 def test_a_linked_pair_without_access_keys_is_moved_by_entra_alone(new_move: NewMove) -> None:
     move = new_move(keys=100, cutover={"acceptOpenFence": True})
