@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from redismove.cli.verify import verify as verify_command
 from redismove.dataplane.compiled import NATIVE_VARIABLE
 from redismove.dataplane.connect import Command, Connection, Server
-from redismove.dataplane.errors import ConnectionLost, ServerNotReady, ServerTimeout
+from redismove.dataplane.errors import ConnectionLost, ConnectionRefused, ServerNotReady, ServerTimeout
 from redismove.dataplane.population import population
 from redismove.dataplane.verify import Progress, native, verify
 from tests.support.datasets import every_type, fill
@@ -242,7 +242,7 @@ def test_nobody_waits_for_ever_for_a_cluster(target: Server, monkeypatch: pytest
             server.execute(commands)
         with (
             disturbed(monkeypatch, cluster.nodes[1].kill),
-            pytest.raises((ConnectionLost, ServerNotReady), match="of about 40,000 keys"),
+            pytest.raises((ConnectionLost, ConnectionRefused, ServerNotReady), match="of about 40,000 keys"),
         ):
             verify(source, target)
 
