@@ -73,10 +73,12 @@ typedef struct {
     char safe_cursor[24];
 } stats;
 
-/* How fast keys are asked for Side 0 works through all the commands that it has before it answers much (Redis
- * reads 16 KiB of commands in a turn and writes 64 KiB of replies), so a window far above rate x round trip makes the
- * two servers work in turns instead of at the same time; over a long line a whole window at once does the same. There
- * keys are asked for at a pace: a little faster as long as answers come after a round trip, slower when they wait. */
+/* How fast keys are asked for. Side 0 works through all the commands that it has before it answers much (Redis reads
+ * 16 KiB of commands in a turn and writes 64 KiB of replies), so a window far above rate x round trip makes the two servers
+ * work in turns instead of at the same time; over a long line a whole window at once does the same. There keys are asked
+ * for at a pace: what side 0 gave in the last rounds when answers wait longer than a round trip, a little more when they
+ * do not. A round lasts as long as its quickest answer takes; what was given in rounds that something else held back says
+ * nothing. */
 enum { MARKS = 6, PROBES = 64, ROUNDS = 5 };
 typedef struct {
     int64_t now_us, round_trip_us, target_round_trip_us, scan_most_us;
