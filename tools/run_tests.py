@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 #: From the cheapest to the dearest. A test with several marks runs in the last of its tiers.
-TIERS = ("unit", "redis", "contract", "engine", "browser")
+TIERS = ("unit", "redis", "contract", "engine")
 
 #: Processes at once, for each core and besides, where the tests mostly wait for somebody else. The redis tier measures
 #: times, so it has the machine to itself. WORKERS=1 in the environment runs everything one after the other.
@@ -77,12 +77,7 @@ def parse_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     for tier in chosen:
         if tier not in TIERS:
             parser.error(f"there is no tier {tier!r}, only {', '.join(TIERS)}")
-    if not chosen:
-        # The browser tier belongs to the report, and there may be none.
-        chosen = [
-            tier for tier in TIERS if tier != "browser" or any((REPOSITORY / "tests").glob("browser/**/test_*.py"))
-        ]
-    return chosen, rest
+    return chosen or list(TIERS), rest
 
 
 def marks_of(tier: str) -> str:

@@ -23,7 +23,7 @@ def run(
     """Give a runner over tests of its own; it gives the exit code and the last line."""
     (tmp_path / "tests").mkdir()
     (tmp_path / "pytest.ini").write_text(
-        "[pytest]\ntestpaths = tests\nmarkers =\n    redis: x\n    engine: x\n    contract: x\n    browser: x\n",
+        "[pytest]\ntestpaths = tests\nmarkers =\n    redis: x\n    engine: x\n    contract: x\n",
         encoding="utf-8",
     )
     monkeypatch.setattr(run_tests, "REPOSITORY", tmp_path)
@@ -84,7 +84,7 @@ def test_unknown_tier_is_told() -> None:
     answer = subprocess.run([sys.executable, script, "unti"], capture_output=True, text=True, check=False)
 
     assert answer.returncode == 2
-    assert "there is no tier 'unti', only unit, redis, contract, engine, browser" in answer.stderr
+    assert "there is no tier 'unti', only unit, redis, contract, engine" in answer.stderr
 
 
 def test_only_waiting_tiers_run_in_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,6 @@ def test_only_waiting_tiers_run_in_parallel(monkeypatch: pytest.MonkeyPatch) -> 
         "redis": 1,
         "contract": 3,
         "engine": 2,
-        "browser": 1,
     }
     monkeypatch.setenv("WORKERS", "1")
     assert run_tests.workers_of("contract") == 1
