@@ -22,13 +22,9 @@ def _one_stage_at_a_time(move: Move) -> Broken | None:
         return None
     after = f'after "{move.previous}"' if move.previous else "in a new stack"
     way = stages.way(move.method)
-    # One step towards what was asked for, forward or back.
-    back = move.previous in way and move.stage in way and way.index(move.stage) < way.index(move.previous)
-    cure = (
-        next((s for s in allowed if s in way and way.index(s) > way.index(move.stage)), allowed[-1])
-        if back
-        else allowed[-1]
-    )
+    asked = way.index(move.stage) if move.stage in way else len(way)
+    # One step towards what was asked for: where it lies behind us, the allowed one next to it.
+    cure = next((stage for stage in allowed if way.index(stage) > asked), allowed[-1])
     return Broken(
         thing=f'stage "{move.stage}" of method "{move.method}" {after}',
         found=f'"{move.stage}"',
