@@ -132,11 +132,10 @@ class SourceGuard:
         self._source, self._node = source, node
         self._stop = threading.Event()
         self._fresh: SourceReading | None = None
-        self._last: tuple[float, float, int, int, int | None] | None = None
+        self._last: _Counters | None = None
         self._own_before = 0
         self.own_commands = 0
         """To be kept up to date by the copier; says what others sent where the source does not count by command."""
-        self._counts_by_command = True
         self._thread = threading.Thread(target=self._run, name=f"guard {node}", daemon=True)
         self._thread.start()
 
@@ -162,40 +161,51 @@ class SourceGuard:
     def _read(self, connection: Connection, base_ms: float) -> SourceReading | None:
         latency_ms = max(0.0, _ping_ms(connection) - base_ms)
         info = parse_info(connection.call("INFO"))
-        others = self._commands_of_others(connection)
-        now = time.monotonic()
-        cpu_s = float(info.get("used_cpu_user", 0)) + float(info.get("used_cpu_sys", 0))
-        commands = int(info.get("total_commands_processed", 0))
-        evicted = int(info.get("evicted_keys", 0))
+        now = _Counters(
+            at=time.monotonic(),
+            cpu_s=float(info.get("used_cpu_user", 0)) + float(info.get("used_cpu_sys", 0)),
+            commands=int(info.get("total_commands_processed", 0)),
+            commands_of_others=_commands_of_others(connection),
+            evicted=int(info.get("evicted_keys", 0)),
+        )
         limit_bytes = int(info.get("maxmemory", 0))
-        last, self._last = self._last, (now, cpu_s, commands, evicted, others)
+        last, self._last = self._last, now
         own, self._own_before = self.own_commands - self._own_before, self.own_commands
         if last is None:
             return None  # rates need two readings
-        seconds = max(now - last[0], 1e-3)
-        of_others = commands - last[2] - own - 3
-        if others is not None and last[4] is not None:
+        seconds = max(now.at - last.at, 1e-3)
+        of_others = now.commands - last.commands - own - 3
+        if now.commands_of_others is not None and last.commands_of_others is not None:
             # Over a long line a second's worth of our own is still on its way: theirs would drown in it.
-            of_others = min(of_others, others - last[4])
+            of_others = min(of_others, now.commands_of_others - last.commands_of_others)
         return SourceReading(
             latency_ms=latency_ms,
             others_per_s=max(0.0, of_others / seconds),
-            cpu_share=(cpu_s - last[1]) / seconds,
+            cpu_share=(now.cpu_s - last.cpu_s) / seconds,
             memory_share=int(info.get("used_memory", 0)) / limit_bytes if limit_bytes else 0.0,
-            evicted=evicted - last[3],
+            evicted=now.evicted - last.evicted,
         )
 
-    def _commands_of_others(self, connection: Connection) -> int | None:
-        """Calls of commands that we do not use, since the source started; None where it does not say."""
-        if not self._counts_by_command:
-            return None
-        calls = {
-            name.removeprefix("cmdstat_"): int(counts.partition("calls=")[2].partition(",")[0])
-            for name, counts in parse_info(connection.call("INFO", "commandstats")).items()
-            if name.startswith("cmdstat_")
-        }
-        self._counts_by_command = bool(calls)
-        return sum(count for name, count in calls.items() if name.lower() not in _OWN_COMMANDS) if calls else None
+
+@dataclass(frozen=True)
+class _Counters:
+    """What a source had counted at one moment (monotonic, s); `commands_of_others` is None where it does not say."""
+
+    at: float
+    cpu_s: float
+    commands: int
+    commands_of_others: int | None
+    evicted: int
+
+
+def _commands_of_others(connection: Connection) -> int | None:
+    """Calls of commands that we do not use, since the source started; None where it does not count by command."""
+    calls = {
+        name.removeprefix("cmdstat_"): int(counts.partition("calls=")[2].partition(",")[0])
+        for name, counts in parse_info(connection.call("INFO", "commandstats")).items()
+        if name.startswith("cmdstat_")
+    }
+    return sum(count for name, count in calls.items() if name.lower() not in _OWN_COMMANDS) if calls else None
 
 
 def _ping_ms(connection: Connection) -> float:
