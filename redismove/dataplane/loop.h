@@ -7,16 +7,20 @@
 static void settle_batches(pump *p); /* a loop keeps more or less of a settled batch */
 static line *line_at(pump *p, int no);
 
+/* A ring of items of `size` bytes, twice as long; `first` items long where there is none yet. */
+static void *doubled(void *items, size_t size, uint64_t head, uint64_t tail, uint64_t *mask, uint64_t first) {
+    uint64_t count = items ? (*mask + 1) * 2 : first;
+    uint8_t *ring = malloc(count * size);
+    for (uint64_t i = head; i < tail; i++)
+        memcpy(ring + (i & (count - 1)) * size, (uint8_t *)items + (i & *mask) * size, size);
+    free(items);
+    *mask = count - 1;
+    return ring;
+}
 static void expect(line *l, uint8_t kind, uint64_t seq, uint32_t count) {
     fifo *f = &l->expects;
-    if (f->tail - f->head > f->mask || !f->items) {
-        size_t size = f->items ? (f->mask + 1) * 2 : 1024;
-        expected *items = malloc(size * sizeof *items);
-        for (size_t i = f->head; i < f->tail; i++) items[i & (size - 1)] = f->items[i & f->mask];
-        free(f->items);
-        f->items = items;
-        f->mask = size - 1;
-    }
+    if (f->tail - f->head > f->mask || !f->items)
+        f->items = doubled(f->items, sizeof *f->items, f->head, f->tail, &f->mask, 1024);
     f->items[f->tail++ & f->mask] = (expected){kind, count, seq};
 }
 static entry *entry_at(pump *p, uint64_t seq) { return &p->entries[seq & p->mask]; }
@@ -28,28 +32,16 @@ static void batch_done(pump *p, uint64_t no) {
     if (!b->remaining && no == p->batch_head) settle_batches(p);
 }
 static batch *new_batch(pump *p) {
-    if (p->batch_tail - p->batch_head > p->batch_mask || !p->batches) {
-        size_t size = p->batches ? (p->batch_mask + 1) * 2 : 64;
-        batch *items = calloc(size, sizeof *items);
-        for (uint64_t i = p->batch_head; i < p->batch_tail; i++) items[i & (size - 1)] = p->batches[i & p->batch_mask];
-        free(p->batches);
-        p->batches = items;
-        p->batch_mask = size - 1;
-    }
+    if (p->batch_tail - p->batch_head > p->batch_mask || !p->batches)
+        p->batches = doubled(p->batches, sizeof *p->batches, p->batch_head, p->batch_tail, &p->batch_mask, 64);
     batch *b = &p->batches[p->batch_tail++ & p->batch_mask];
     memset(b, 0, sizeof *b);
     return b;
 }
 /* A new key of the newest batch; it takes `size` bytes there, which the caller fills. */
 static entry *new_entry_of(pump *p, size_t size, uint8_t **room) {
-    if (p->tail - p->head > p->mask || !p->entries) {
-        size_t count = p->entries ? (p->mask + 1) * 2 : 4096;
-        entry *items = malloc(count * sizeof *items);
-        for (uint64_t i = p->head; i < p->tail; i++) items[i & (count - 1)] = p->entries[i & p->mask];
-        free(p->entries);
-        p->entries = items;
-        p->mask = count - 1;
-    }
+    if (p->tail - p->head > p->mask || !p->entries)
+        p->entries = doubled(p->entries, sizeof *p->entries, p->head, p->tail, &p->mask, 4096);
     batch *b = batch_at(p, p->batch_tail - 1);
     if (b->capacity - b->used < size) {
         size_t capacity = b->capacity ? b->capacity * 2 : 1 << 15;

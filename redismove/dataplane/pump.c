@@ -79,22 +79,26 @@ typedef struct {
  * for at a pace: what side 0 gave in the last rounds when answers wait longer than a round trip, a little more when they
  * do not. A round lasts as long as its quickest answer takes; what was given in rounds that something else held back says
  * nothing. */
-enum { MARKS = 6, PROBES = 64, ROUNDS = 5 };
+enum { MARKS = 6, PROBES = 64, ROUNDS = 5, SAMPLES = 6 };
+typedef struct { /* what was answered until when */
+    int64_t us[SAMPLES];
+    uint64_t keys[SAMPLES];
+    int count;
+} samples;
 typedef struct {
     int64_t now_us, round_trip_us, target_round_trip_us, scan_most_us;
     double keys_per_s; /* what side 0 gives, measured; guessed from the size of values before */
     double limit_keys_per_s; /* negative: none */
     double pace_keys_per_s; /* over a long line */
     int64_t quickest_us; /* answer of this round */
-    int64_t round_us[ROUNDS]; /* ends of the last rounds, and what was answered until then */
-    uint64_t round_keys[ROUNDS];
-    int rounds, found, unused; /* side 0 was too slow for it once; it was not used up in this round */
+    samples rounds; /* at the ends of the last ones */
+    int found, unused; /* side 0 was too slow for it once; it was not used up in this round */
     struct { uint64_t issued; int64_t sent_us; } probes[PROBES];
     unsigned probe_head, probe_tail;
     double tokens;
-    int64_t tokens_us, mark_us[MARKS];
-    uint64_t mark_keys[MARKS];
-    int marks, held_back;
+    int64_t tokens_us;
+    samples marks;
+    int held_back;
     int64_t scan_sent_us, scan_asked;
     double scan_us_per_key; /* how long a SCAN keeps side 0 from others */
 } pace;
@@ -215,10 +219,18 @@ static void hold_back(pump *p) { /* something else than side 0 is what limits no
     p->pace.held_back = MARKS;
     if (p->s.issued) p->pace.unused = 1;
 }
-static void begin_rounds(pace *c, uint64_t answered) {
-    c->round_us[0] = c->now_us;
-    c->round_keys[0] = answered;
-    c->rounds = 1;
+/* Keep the last `most`. */
+static void add_sample(samples *s, int most, int64_t us, uint64_t keys) {
+    if (s->count == most) {
+        s->count--;
+        memmove(s->us, s->us + 1, (size_t)s->count * sizeof *s->us);
+        memmove(s->keys, s->keys + 1, (size_t)s->count * sizeof *s->keys);
+    }
+    s->us[s->count] = us;
+    s->keys[s->count++] = keys;
+}
+static double keys_per_s_since(const samples *s, int64_t us, uint64_t keys) {
+    return (double)(keys - s->keys[0]) * 1e6 / (double)(us - s->us[0]);
 }
 static void set_pace(pump *p) {
     pace *c = &p->pace;
@@ -228,34 +240,25 @@ static void set_pace(pump *p) {
         if (!c->quickest_us || took_us < c->quickest_us) c->quickest_us = took_us;
     }
     uint64_t answered = answered_keys(p);
-    if (!c->rounds) {
-        if (answered) begin_rounds(c, answered);
+    if (!c->rounds.count) {
+        if (answered) add_sample(&c->rounds, ROUNDS, c->now_us, answered);
         return;
     }
-    int64_t round_us = c->now_us - c->round_us[c->rounds - 1];
+    int64_t round_us = c->now_us - c->rounds.us[c->rounds.count - 1];
     if (!c->quickest_us || round_us < (c->quickest_us > MARK_EVERY_US ? c->quickest_us : MARK_EVERY_US)) return;
-    double given_keys_per_s = (double)(answered - c->round_keys[0]) * 1e6 / (double)(c->now_us - c->round_us[0]);
+    double given_keys_per_s = keys_per_s_since(&c->rounds, c->now_us, answered);
     int64_t waited_us = c->quickest_us - c->round_trip_us;
     if (waited_us > c->round_trip_us / 8 + QUEUE_US) {
         c->found = 1;
         c->pace_keys_per_s = given_keys_per_s; /* it was busy all the time: that is what it can give */
     } else if (waited_us <= QUEUE_US / 2 && !c->unused && c->limit_keys_per_s < 0) {
-        double most = c->found ? given_keys_per_s * PACE_MOST : c->pace_keys_per_s * PACE_FIRST_UP;
         double more = c->pace_keys_per_s * (c->found ? PACE_UP : PACE_FIRST_UP);
-        if (more > most) more = most;
+        if (c->found && more > given_keys_per_s * PACE_MOST) more = given_keys_per_s * PACE_MOST;
         if (more > c->pace_keys_per_s) c->pace_keys_per_s = more;
     }
     c->quickest_us = 0;
-    if (c->unused) begin_rounds(c, answered); /* what it gave was not what it can give */
-    else {
-        if (c->rounds == ROUNDS) {
-            c->rounds--;
-            memmove(c->round_us, c->round_us + 1, sizeof c->round_us - sizeof *c->round_us);
-            memmove(c->round_keys, c->round_keys + 1, sizeof c->round_keys - sizeof *c->round_keys);
-        }
-        c->round_us[c->rounds] = c->now_us;
-        c->round_keys[c->rounds++] = answered;
-    }
+    if (c->unused) c->rounds.count = 0; /* what it gave was not what it can give */
+    add_sample(&c->rounds, ROUNDS, c->now_us, answered);
     c->unused = 0;
 }
 static void measure(pump *p) {
@@ -263,17 +266,10 @@ static void measure(pump *p) {
     if (is_long(p)) set_pace(p);
     uint64_t keys = answered_keys(p);
     if (!keys) return;
-    int64_t last_us = c->marks ? c->mark_us[c->marks - 1] : 0;
-    if (c->marks && c->now_us - last_us < MARK_EVERY_US) return;
-    if (c->marks == MARKS) {
-        memmove(c->mark_us, c->mark_us + 1, (MARKS - 1) * sizeof *c->mark_us);
-        memmove(c->mark_keys, c->mark_keys + 1, (MARKS - 1) * sizeof *c->mark_keys);
-        c->marks--;
-    }
-    c->mark_us[c->marks] = c->now_us;
-    c->mark_keys[c->marks++] = keys;
-    if (c->marks < 4) return;
-    double measured = (double)(keys - c->mark_keys[0]) * 1e6 / (double)(c->now_us - c->mark_us[0]);
+    if (c->marks.count && c->now_us - c->marks.us[c->marks.count - 1] < MARK_EVERY_US) return;
+    add_sample(&c->marks, MARKS, c->now_us, keys);
+    if (c->marks.count < 4) return;
+    double measured = keys_per_s_since(&c->marks, c->now_us, keys);
     /* Side 0 could do more than was measured when it was not asked for more. */
     if (measured > c->keys_per_s || !c->held_back) c->keys_per_s = (c->keys_per_s + measured) / 2;
     if (c->held_back) c->held_back--;

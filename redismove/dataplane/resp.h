@@ -12,7 +12,7 @@
 
 typedef struct { uint8_t *data; size_t from, to, capacity; } buffer;
 typedef struct { uint8_t kind; uint32_t count; uint64_t seq; } expected;
-typedef struct { expected *items; size_t head, tail, mask; } fifo;
+typedef struct { expected *items; uint64_t head, tail, mask; } fifo;
 typedef struct { uint64_t batch_no; uint8_t *key; uint32_t key_size; int why; char text[160]; } rare; /* for Python */
 
 /* ---- slots ---- */
