@@ -15,10 +15,12 @@ refused, because a transaction cannot span two caches.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import ssl
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -30,16 +32,14 @@ from redis.connection import Connection, ConnectionPool, SSLConnection
 from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AuthenticationError,
-    BusyLoadingError,
     ConnectionError,  # noqa: A004  redis-py's own name
-    MasterDownError,
-    ReadOnlyError,
     RedisClusterException,
-    RedisError,
+    ResponseError,
     TimeoutError,  # noqa: A004  redis-py's own name
 )
 from redis.retry import Retry
 
+from redismove.admission import REFUSED_WHOLE, Admission, Attempt, NotSent, check_open, is_of_the_client
 from redismove.endpoint import Endpoint, EndpointEntry, EndpointStore, EndpointWatcher, FileEndpointStore
 from redismove.errors import RedismoveError
 
@@ -55,9 +55,6 @@ _READS: Final = """
 READS: Final = frozenset(_READS.split())
 """Commands that may be run twice without harm."""
 
-_REFUSED_WHOLE = (ReadOnlyError, BusyLoadingError, MasterDownError)
-"""Error replies by which a server says that it ran nothing."""
-
 _Result = TypeVar("_Result")
 
 
@@ -65,22 +62,108 @@ class CannotFollow(RedismoveError):
     """Something that has no meaning on a connection that may change its cache."""
 
 
-class _NeverSent:
-    """Marks the errors of connecting and logging in: no command of the caller had been sent by then."""
+class _Doing(threading.local):
+    """What this thread is at; None outside of `EndpointRedis._run`."""
+
+    attempt: Attempt | None = None
+
+
+_doing = _Doing()
+
+
+class _Admitted:
+    """A connection that asks before it is used (see `redismove.admission`), and notes what it was given to send."""
+
+    admission: Admission | None = None
+    _greeting = False
 
     def connect_check_health(self, *args: Any, **kwargs: Any) -> Any:
+        if self._sock is not None:  # type: ignore[attr-defined]
+            return
+        with self._between_us():
+            super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
+        if self.admission is not None:
+            try:
+                self.admission.check_connection(self.admission.watcher.refresh())
+            except NotSent as error:
+                self.disconnect()  # type: ignore[attr-defined]
+                if _doing.attempt is None:
+                    raise ConnectionError(str(error)) from None  # what redis-py and its users expect
+                raise
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        attempt = None if self._greeting else _doing.attempt
+        pieces = [command] if isinstance(command, bytes) else list(command)
+        if attempt is None or self.admission is None or is_of_the_client(pieces):
+            super().send_packed_command(pieces, check_health)  # type: ignore[misc]
+            return
+        if attempt.lost is not None and not attempt.repeat:
+            # redis-py would send a part of what was lost again, without knowing whether it was run.
+            raise attempt.lost
+        if check_health:
+            with self._between_us():
+                self.check_health()  # type: ignore[attr-defined]
         try:
-            return super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
-        except (RedisError, OSError) as error:
-            error.surely_not_executed = True  # type: ignore[union-attr]
+            self._send(pieces, attempt)
+        except (ConnectionError, TimeoutError) as error:
+            attempt.failed(error)
             raise
 
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        attempt = None if self._greeting else _doing.attempt
+        try:
+            return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        except (ResponseError, *REFUSED_WHOLE) as error:
+            if attempt is not None:
+                attempt.answered(error)
+            raise
+        except (ConnectionError, TimeoutError) as error:
+            if attempt is not None:
+                attempt.failed(error)
+            raise
 
-class _PlainConnection(_NeverSent, Connection):
-    """A connection that tells an unsent command from one of unknown outcome."""
+    def _send(self, pieces: list[bytes], attempt: Attempt) -> None:
+        assert self.admission is not None
+        self.connect_check_health(check_health=False)
+        sock = self._sock  # type: ignore[attr-defined]
+        timeout_s = sock.gettimeout()
+        sent = 0
+        try:
+            # Python waits for a socket with a timeout before it sends, and lets other threads in meanwhile; so the
+            # first bytes are sent without one. Nobody is let in between the questions and the sending.
+            sock.settimeout(0)
+            if not attempt.sent:
+                self.admission.check_command(self.admission.watcher.current_at_last())
+                check_open(sock)
+            attempt.sent = True
+            sent = sock.send(pieces[0])
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            pass
+        except (OSError, ConnectionError, NotSent) as error:
+            self.disconnect()  # type: ignore[attr-defined]
+            if isinstance(error, OSError):
+                raise ConnectionError(f"{type(error).__name__} while writing to the connection: {error}") from error
+            raise
+        sock.settimeout(timeout_s)
+        rest = [pieces[0][sent:], *pieces[1:]] if sent < len(pieces[0]) else pieces[1:]
+        if rest:
+            super().send_packed_command(rest, check_health=False)  # type: ignore[misc]
+
+    @contextlib.contextmanager
+    def _between_us(self) -> Iterator[None]:
+        """What is sent here is no command of the caller's."""
+        before, self._greeting = self._greeting, True
+        try:
+            yield
+        finally:
+            self._greeting = before
 
 
-class _TLSConnection(_NeverSent, SSLConnection):
+class _PlainConnection(_Admitted, Connection):
+    """A connection that asks."""
+
+
+class _TLSConnection(_Admitted, SSLConnection):
     """The same over TLS."""
 
 
@@ -108,16 +191,24 @@ class _CachedCredentials(CredentialProvider):
 class _Cache:
     """The client for one cache, as the Endpoint named it."""
 
-    def __init__(self, entry: EndpointEntry, credentials: Credentials, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        entry: EndpointEntry,
+        credentials: Credentials,
+        options: dict[str, Any],
+        admission: Admission | None = None,
+    ) -> None:
         self.entry = entry
         self.credentials = _CachedCredentials(credentials, entry.resource_id)
+        kind = _TLSConnection if entry.tls else _PlainConnection
         arguments = {
             # redis-py repeats commands by itself otherwise, also those whose outcome is unknown.
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
             **options,
             "credential_provider": self.credentials,
-            "connection_class": _TLSConnection if entry.tls else _PlainConnection,
+            # redis-py makes the connections, and hands them nothing of ours but their class.
+            "connection_class": type(kind.__name__, (kind,), {"admission": admission}),
         }
         if entry.tls and "ssl_ca_certs" not in options and (authorities := os.environ.get("SSL_CERT_FILE")):
             arguments["ssl_ca_certs"] = authorities
@@ -259,16 +350,20 @@ class EndpointRedis(CoreCommands):
             if self._cache is None or self._cache.entry != entry:
                 old, prepared = self._cache, self._prepared
                 if prepared is None or prepared.entry != entry:
-                    prepared = _Cache(entry, self._credentials, self._options)
+                    prepared = self._open(entry)
                 self._cache, self._prepared = prepared, None
                 if old is not None:
                     old.drop_idle()
             return self._cache
 
+    def _open(self, entry: EndpointEntry) -> _Cache:
+        admission = Admission(self._watcher, entry, self._patience_s)
+        return _Cache(entry, self._credentials, self._options, admission)
+
     def _prepare(self, entry: EndpointEntry) -> None:
         """Fetch the credentials of the cache that is announced, and connect to it."""
         try:
-            cache = _Cache(entry, self._credentials, self._options)
+            cache = self._open(entry)
             cache.warm_up(self._cache)
         except Exception:  # noqa: BLE001  it is not needed yet; whatever is wrong is met again, and told, when it is
             return
@@ -280,28 +375,29 @@ class EndpointRedis(CoreCommands):
         wait_s = 0.002
         while True:
             cache: _Cache | None = None
-            built = False
+            # A cluster's client reads the slots when it is made: no command of the caller's is sent by that.
+            attempt = Attempt(whole=whole, repeat=repeat)
             try:
                 cache = self._current()
-                built = True
+                _doing.attempt = attempt
                 return send(cache.client)
             except (
+                NotSent,
                 ConnectionError,
                 TimeoutError,
                 AuthenticationError,
                 RedisClusterException,
-                *_REFUSED_WHOLE,
+                *REFUSED_WHOLE,
             ) as error:
-                # A cluster's client reads the slots when it is made; no command was sent by then. Of a pipeline one
-                # command may have been refused and another not.
-                unsent = not built or getattr(error, "surely_not_executed", False)
-                unsent = unsent or (whole and isinstance(error, _REFUSED_WHOLE))
+                unsent = attempt.is_unsent(error)
+                error.surely_not_executed = unsent  # type: ignore[union-attr]
                 if not (unsent or repeat) or time.monotonic() >= deadline:
                     raise
                 if isinstance(error, AuthenticationError) and cache is not None:
                     cache.credentials.forget()
                 self._watcher.refresh()
             finally:
+                _doing.attempt = None
                 if cache is not None and cache is not self._cache:
                     cache.drop_idle()
             # Until the Endpoint moves on or the cache takes us: there is nothing to be told by.

@@ -31,6 +31,11 @@ from redismove.errors import RedismoveError
 
 VERSION: Final = 1
 
+_LOOK_S: Final = 0.001
+"""Looking at a document near by takes less, unless something keeps us from it."""
+_LOOKS: Final = 5
+"""So often it is looked at again; one that is far away takes longer each time."""
+
 State = Literal["open", "hold"]
 Role = Literal["source", "target"]
 Phase = Literal["settled", "fencing"]
@@ -541,11 +546,29 @@ class EndpointWatcher:
             limit_s: the longest wait for one hold in seconds, counted from when this watcher first saw it.
         """
         document = self.current()
-        while document.state == "hold":
-            held_since = self._held_since
-            allowed_s = limit_s if document.hold_ms is None else min(limit_s, document.hold_ms / 1000)
-            if held_since is None or time.monotonic() - held_since[1] >= allowed_s:
-                return document
+        while self.must_wait(document, limit_s):
             time.sleep(min(self._poll_s, 0.002))
             document = self.refresh()
         return document
+
+    def current_at_last(self) -> Endpoint:
+        """Return the document, at most *poll_s* old even if this thread stood still while it was looked at."""
+        document = self.current()
+        for _ in range(_LOOKS):
+            if document is self._document and time.monotonic() - self._looked_at < max(self._poll_s, _LOOK_S):
+                break
+            document = self.current()
+        return document
+
+    def must_wait(self, document: Endpoint, limit_s: float) -> bool:
+        """
+        Tell whether *document* says "hold" and that hold is not older than it may be.
+
+        Args:
+            document: the one looked at last.
+            limit_s: the longest wait for one hold in seconds, counted from when this watcher first saw it.
+        """
+        if document.state != "hold":
+            return False
+        allowed_s = limit_s if document.hold_ms is None else min(limit_s, document.hold_ms / 1000)
+        return self._held_since is not None and time.monotonic() - self._held_since[1] < allowed_s

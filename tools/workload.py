@@ -580,6 +580,11 @@ class _Worker(threading.Thread):
         except Refused:
             self.refused_logins += 1
             return None
+        # Who stood still meanwhile may have fetched the new key of a cache that is no longer the one.
+        if self.workload.watcher.refresh().entry != document.entry:
+            self._connection.close()
+            self._connection = None
+            return None
         self.side = self.workload.sides.number(document)
         return self._connection
 
@@ -590,6 +595,9 @@ class _Worker(threading.Thread):
         try:
             self._connection = PlainConnection(entry, self.workload.credentials, 0, where=where)
         except Refused:
+            self._connection = None
+        if self._connection is not None and self.workload.watcher.refresh().entry != entry:
+            self._connection.close()
             self._connection = None
         return self._connection is not None
 

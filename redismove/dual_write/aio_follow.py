@@ -12,8 +12,9 @@ import contextlib
 import inspect
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextvars import ContextVar
+from typing import Any
 
 import redis.asyncio
 from redis.asyncio.cluster import RedisCluster
@@ -23,40 +24,117 @@ from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AuthenticationError,
-    BusyLoadingError,
     ConnectionError,  # noqa: A004  redis-py's own name
-    MasterDownError,
-    ReadOnlyError,
     RedisClusterException,
     RedisError,
+    ResponseError,
     TimeoutError,  # noqa: A004  redis-py's own name
 )
 
+from redismove.admission import REFUSED_WHOLE, Admission, Attempt, NotSent, check_open, is_of_the_client
 from redismove.endpoint import Endpoint, EndpointEntry, EndpointWatcher
 
 AsyncCredentials = Callable[[str], "tuple[str | None, str] | Awaitable[tuple[str | None, str]]"]
 """As `redismove.application.Credentials`; may be a coroutine function. A plain one is called in a thread."""
 
-_REFUSED_WHOLE: Final = (ReadOnlyError, BusyLoadingError, MasterDownError)
-"""Error replies by which a server says that it ran nothing."""
+_doing: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+"""What this task is at; None outside of `AsyncFollower.run`."""
 
 
-class _NeverSent:
-    """Marks the errors of connecting and logging in: no command of the caller had been sent by then."""
+class _Admitted:
+    """A connection that asks before it is used (see `redismove.admission`), and notes what it was given to send."""
+
+    admission: Admission | None = None
 
     async def connect_check_health(self, *args: Any, **kwargs: Any) -> Any:
+        if self.is_connected:  # type: ignore[attr-defined]
+            return
+        attempt = _doing.get()
+        with _apart():
+            await super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
+        if self.admission is not None:
+            watcher = self.admission.watcher
+            assert isinstance(watcher, AsyncWatcher)
+            try:
+                # Of a remote store too: it takes a journey, but so did the connection.
+                self.admission.check_connection(await watcher.read_again())
+            except NotSent as error:
+                await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+                if attempt is None:
+                    raise ConnectionError(str(error)) from None  # what redis-py and its users expect
+                raise
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        attempt = _doing.get()
+        pieces = [command] if isinstance(command, bytes) else list(command)
+        if attempt is None or self.admission is None or is_of_the_client(pieces):
+            await super().send_packed_command(pieces, check_health)  # type: ignore[misc]
+            return
+        if attempt.lost is not None and not attempt.repeat:
+            # redis-py would send a part of what was lost again, without knowing whether it was run.
+            raise attempt.lost
+        await self.connect_check_health()
+        if check_health:
+            with _apart():
+                await self.check_health()  # type: ignore[attr-defined]
         try:
-            return await super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
-        except (RedisError, OSError) as error:
-            error.surely_not_executed = True  # type: ignore[union-attr]
+            await self._send(pieces, attempt)
+        except (ConnectionError, TimeoutError) as error:
+            attempt.failed(error)
+            raise
+
+    async def _send(self, pieces: list[bytes], attempt: Attempt) -> None:
+        assert self.admission is not None
+        writer: asyncio.StreamWriter | None = self._writer  # type: ignore[attr-defined]
+        if writer is None:
+            raise NotSent("the connection was closed before anything was sent")
+        watcher = self.admission.watcher
+        assert isinstance(watcher, AsyncWatcher)
+        # From here to the writing no other task is let in; redis-py's own way with a timeout would let them.
+        if not attempt.sent:
+            self.admission.check_command(watcher.known_at_last())
+            check_open(writer.get_extra_info("socket"))
+        attempt.sent = True
+        try:
+            writer.writelines(pieces)
+            await asyncio.wait_for(writer.drain(), self.socket_timeout)  # type: ignore[attr-defined]
+        except BaseException as error:
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            if isinstance(error, asyncio.TimeoutError):
+                raise TimeoutError("Timeout writing to socket") from None
+            if isinstance(error, OSError):
+                raise ConnectionError(f"{type(error).__name__} while writing to the connection: {error}") from error
+            raise
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        attempt = _doing.get()
+        try:
+            return await super().read_response(*args, **kwargs)  # type: ignore[misc]
+        except (ResponseError, *REFUSED_WHOLE) as error:
+            if attempt is not None:
+                attempt.answered(error)
+            raise
+        except (ConnectionError, TimeoutError) as error:
+            if attempt is not None:
+                attempt.failed(error)
             raise
 
 
-class PlainConnection(_NeverSent, Connection):
-    """A connection that tells an unsent command from one of unknown outcome."""
+@contextlib.contextmanager
+def _apart() -> Iterator[None]:
+    """What is sent here is no command of the caller's."""
+    token = _doing.set(None)
+    try:
+        yield
+    finally:
+        _doing.reset(token)
 
 
-class TLSConnection(_NeverSent, SSLConnection):
+class PlainConnection(_Admitted, Connection):
+    """A connection that asks."""
+
+
+class TLSConnection(_Admitted, SSLConnection):
     """The same over TLS."""
 
 
@@ -93,7 +171,13 @@ class CachedCredentials(CredentialProvider):
 class AsyncCache:
     """The client for one cache, as the Endpoint named it."""
 
-    def __init__(self, entry: EndpointEntry, credentials: AsyncCredentials, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        entry: EndpointEntry,
+        credentials: AsyncCredentials,
+        options: dict[str, Any],
+        admission: Admission | None = None,
+    ) -> None:
         self.entry = entry
         self.credentials = CachedCredentials(credentials, entry.resource_id)
         arguments = {
@@ -103,7 +187,9 @@ class AsyncCache:
             **options,
             "credential_provider": self.credentials,
         }
-        kind = TLSConnection if entry.tls else PlainConnection
+        kind: Any = TLSConnection if entry.tls else PlainConnection
+        # redis-py makes the connections, and hands them nothing of ours but their class.
+        kind = type(kind.__name__, (kind,), {"admission": admission})
         if entry.tls and "ssl_ca_certs" not in options and (authorities := os.environ.get("SSL_CERT_FILE")):
             arguments["ssl_ca_certs"] = authorities
         self.client: redis.asyncio.Redis | RedisCluster
@@ -172,14 +258,19 @@ class AsyncWatcher(EndpointWatcher):
         document = self._document
         return document if self.remote and document is not None else self.current()
 
+    async def read_again(self) -> Endpoint:
+        """Return the document as it is now, whatever it takes."""
+        return await asyncio.to_thread(self.refresh) if self.remote else self.refresh()
+
+    def known_at_last(self) -> Endpoint:
+        """As `known`, at most `poll_s` old even if the loop stood still while it was looked at."""
+        document = self._document
+        return document if self.remote and document is not None else self.current_at_last()
+
     async def until_open(self, limit_s: float) -> Endpoint:
         """As `wait_until_open`."""
         document = await self.look()
-        while document.state == "hold":
-            held_since = self._held_since
-            allowed_s = limit_s if document.hold_ms is None else min(limit_s, document.hold_ms / 1000)
-            if held_since is None or time.monotonic() - held_since[1] >= allowed_s:
-                return document
+        while self.must_wait(document, limit_s):
             await asyncio.sleep(min(self._poll_s, 0.002) if not self.remote else 0.01)
             document = await self.look_again()
         return document
@@ -213,7 +304,8 @@ class AsyncFollower:
     def of(self, entry: EndpointEntry) -> AsyncCache:
         """Return the client for *entry*, which the Endpoint names now."""
         if self._cache is None or self._cache.entry != entry:
-            old, self._cache = self._cache, AsyncCache(entry, self.credentials, self.options)
+            admission = Admission(self.watcher, entry, self.patience_s)
+            old, self._cache = self._cache, AsyncCache(entry, self.credentials, self.options, admission)
             self._prepare(self._cache)
             if old is not None:
                 self.leave(old)
@@ -252,20 +344,24 @@ class AsyncFollower:
         wait_s = 0.002
         while True:
             cache: AsyncCache | None = None
-            built = False
+            attempt = Attempt(whole=whole, repeat=repeat)
             try:
                 cache = await self.current()
-                built = True
-                return await send(cache)
+                token = _doing.set(attempt)
+                try:
+                    return await send(cache)
+                finally:
+                    _doing.reset(token)
             except (
+                NotSent,
                 ConnectionError,
                 TimeoutError,
                 AuthenticationError,
                 RedisClusterException,
-                *_REFUSED_WHOLE,
+                *REFUSED_WHOLE,
             ) as error:
-                unsent = not built or getattr(error, "surely_not_executed", False)
-                unsent = unsent or (whole and isinstance(error, _REFUSED_WHOLE))
+                unsent = attempt.is_unsent(error)
+                error.surely_not_executed = unsent  # type: ignore[union-attr]
                 if not (unsent or repeat) or time.monotonic() >= deadline:
                     raise
                 if isinstance(error, AuthenticationError) and cache is not None:

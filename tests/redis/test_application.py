@@ -13,6 +13,7 @@ import redis
 from redis.exceptions import ConnectionError as Lost
 
 from redismove.application import CannotFollow, EndpointRedis, follow_endpoint
+from redismove.endpoint import Endpoint, EndpointWatcher
 from tests.support.cutover import World, world
 from tests.support.redis_servers import make_tls
 
@@ -230,6 +231,120 @@ def test_a_refused_write_goes_on_when_the_endpoint_names_a_cache_that_takes_it(
         assert here.target.command("GET", "a") == b"1"
     finally:
         here.source.command("REPLICAOF", "NO", "ONE")
+
+
+def cut(here: World, key: str | None = None) -> None:
+    """Cut the client's connections; with *key* also change it, as a fence does."""
+    if key:
+        here.source.regenerate("Primary")
+    here.source.command("CLIENT", "KILL", "USER", "default")
+
+
+def test_a_new_key_of_the_cache_that_was_left_is_not_used(here: World) -> None:
+    client: EndpointRedis
+
+    def ask(resource_id: str) -> tuple[str | None, str]:
+        if resource_id.endswith("source") and refused:
+            # As for an application that stood still here: the switch was made before there was a new key.
+            if here.endpoint.read().role == "source":
+                here.endpoint.switch(here.target.entry)
+            return None, here.source.keys["Primary"]
+        return None, (here.source if resource_id.endswith("source") else here.target).keys["Primary"]
+
+    refused = False
+    with follow_endpoint(here.endpoint.path, ask, patience_s=5) as client:
+        client.set("where", "source")
+        refused = True
+        cut(here, "Primary")
+        client.set("where", "target")
+
+    assert here.source.command("GET", "where") == b"source"
+    assert here.target.command("GET", "where") == b"target"
+
+
+def test_a_new_connection_is_used_only_if_the_endpoint_still_names_its_cache(here: World, asked: Asked) -> None:
+    # It believes an old document for a minute, and its login is as good as before (as with Entra).
+    with follow_endpoint(here.endpoint.path, asked, poll_s=60) as client:
+        client.set("where", "source")
+        here.endpoint.switch(here.target.entry)
+        cut(here)
+        client.set("where", "target")
+
+    assert here.source.command("GET", "where") == b"source"
+    assert here.target.command("GET", "where") == b"target"
+
+
+def test_a_command_is_not_sent_on_a_connection_that_was_closed_meanwhile(
+    here: World, client: EndpointRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.set("n", "0")
+    look = EndpointWatcher.current_at_last
+
+    def look_slowly(watcher: EndpointWatcher) -> Endpoint:
+        # As for a thread that stood still between the two questions.
+        if here.endpoint.read().role == "source":
+            here.endpoint.switch(here.target.entry)
+            here.target.command("SET", "n", "10")
+            document = dataclasses.replace(look(watcher), entry=here.source.entry)
+            cut(here, "Primary")
+            return document
+        return look(watcher)
+
+    monkeypatch.setattr(EndpointWatcher, "current_at_last", look_slowly)
+
+    assert client.incr("n") == 11
+    assert here.source.command("GET", "n") == b"0"
+
+
+def test_a_command_is_not_sent_into_a_hold_that_began_meanwhile(here: World, asked: Asked) -> None:
+    with follow_endpoint(here.endpoint.path, asked, patience_s=5, poll_s=0.002) as client:
+        client.set("n", "0")
+        current, looked = client._current, threading.Event()
+
+        def hold_after_the_first_look() -> object:
+            found = current()
+            if not looked.is_set():
+                looked.set()
+                here.endpoint.hold(10_000)
+                threading.Event().wait(0.01)  # longer than it may believe the old document
+            return found
+
+        client._current = hold_after_the_first_look  # type: ignore[assignment, method-assign]
+        answers: list[object] = []
+        writer = threading.Thread(target=lambda: answers.append(client.incr("n")))
+        writer.start()
+        writer.join(0.1)
+        assert answers == []
+        assert here.source.command("GET", "n") == b"0"
+        here.endpoint.switch(here.target.entry)
+        writer.join(5)
+        assert answers == [1]
+        assert here.target.command("GET", "n") == b"1"
+
+
+def test_a_pipeline_that_a_cluster_lost_in_part_is_not_repeated(tmp_path: Path) -> None:
+    with world(tmp_path, clustered=True) as here:
+        keys = {here.source.admin_of(key): key for key in (b"a", b"b", b"c", b"d", b"e", b"f")}
+        assert len(keys) == 3
+        with follow_endpoint(here.endpoint.path, Asked(here), patience_s=5) as client:
+            for key in keys.values():
+                client.set(key, 0)
+            outcome: list[object] = []
+
+            def run() -> None:
+                pipeline = client.pipeline(transaction=False)
+                for key in keys.values():
+                    pipeline.incr(key)
+                try:
+                    outcome.append(pipeline.blpop([b"list{%b}" % keys[0]], timeout=0).execute())
+                except redis.RedisError as error:
+                    outcome.append(error)
+
+            blocked_then_cut(here, threading.Thread(target=run))
+
+            assert isinstance(outcome[0], Lost)
+            assert not outcome[0].surely_not_executed  # type: ignore[attr-defined]
+            assert [here.source.admins[node].call("GET", key) for node, key in keys.items()] == [b"1"] * 3
 
 
 def test_patience_has_an_end(here: World, asked: Asked) -> None:

@@ -21,6 +21,8 @@ from redismove.dual_write import (
     RedisKeyEndpointStore,
     SecondWriteFailed,
 )
+from redismove.dual_write.aio_follow import AsyncWatcher
+from redismove.endpoint import Endpoint
 from tests.support.dual_write import PASSWORD, Caches, caches, clustered_caches, quick
 from tests.support.redis_servers import make_tls, redis_server, start_redis
 
@@ -457,3 +459,44 @@ def test_the_document_may_be_a_key_and_credentials_a_coroutine(here: Caches) -> 
         store.put(here.entries[0])
         asyncio.run(main(store))
     assert (here.command(1, "EXISTS", "a"), here.command(1, "EXISTS", "b")) == (0, 1)
+
+
+@pytest.fixture
+def direct(tmp_path: Path) -> Iterator[Caches]:
+    """Two servers without a proxy, which would learn late that one has closed a connection."""
+    with clustered_caches(tmp_path, 0, 0) as made:
+        yield made
+
+
+def test_a_new_connection_is_used_only_if_the_endpoint_still_names_its_cache(direct: Caches) -> None:
+    async def test(client: AsyncDualWriteRedis) -> None:
+        await client.set("where", "old")
+        direct.endpoint.switch(direct.entries[1])
+        direct.command(0, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await client.set("where", "new")
+
+    with_client(direct, test, poll_s=60)  # it believes an old document for so long, and its login is as good as before
+    assert (direct.command(0, "GET", "where"), direct.command(1, "GET", "where")) == (b"old", b"new")
+
+
+def test_a_command_is_not_sent_on_a_connection_that_was_closed_meanwhile(
+    direct: Caches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = AsyncWatcher.known_at_last
+
+    def look_slowly(watcher: AsyncWatcher) -> Endpoint:
+        # As for a loop that stood still between the two questions.
+        document = look(watcher)
+        if document.entry == direct.entries[0] and direct.command(0, "GET", "n") is not None:
+            direct.endpoint.switch(direct.entries[1])
+            direct.command(1, "SET", "n", "10")
+            direct.command(0, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        return document
+
+    async def test(client: AsyncDualWriteRedis) -> None:
+        await client.set("n", 0)
+        assert await client.incr("n") == 11
+
+    monkeypatch.setattr(AsyncWatcher, "known_at_last", look_slowly)
+    with_client(direct, test)
+    assert direct.command(0, "GET", "n") == b"0"

@@ -201,6 +201,14 @@ class Writers:
         result: dict[str, Any] = json.loads(output)
         return result
 
+    def stand_still(self) -> None:
+        """Stop it wherever it is, as a collection of garbage or a busy machine would."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End it whatever it does."""
         if self._process.poll() is None:

@@ -28,7 +28,11 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"redis", "hiredis", "tenacity", "rich", "distributed", "dask"},
     ),
     "redismove/endpoint.py": ({"redismove.errors"}, set()),
-    "redismove/application.py": ({"redismove.endpoint", "redismove.errors"}, {"redis", "hiredis"}),
+    "redismove/admission.py": ({"redismove.endpoint"}, {"redis"}),
+    "redismove/application.py": (
+        {"redismove.admission", "redismove.endpoint", "redismove.errors"},
+        {"redis", "hiredis"},
+    ),
     "redismove/azure": ({"redismove.azure", "redismove.errors", "redismove.facts"}, {"azure", "tenacity", "msal"}),
     "redismove/steps": (
         {
@@ -45,7 +49,13 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "redismove/dual_write": (
-        {"redismove.dual_write", "redismove.endpoint", "redismove.application", "redismove.errors"},
+        {
+            "redismove.dual_write",
+            "redismove.admission",
+            "redismove.application",
+            "redismove.endpoint",
+            "redismove.errors",
+        },
         {"redis", "hiredis"},
     ),
     "redismove/review": ({"redismove"}, {"tenacity", "yaml"}),
