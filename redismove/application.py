@@ -85,9 +85,10 @@ class _Admitted:
         if self.admission is not None:
             try:
                 self.admission.check_connection(self.admission.watcher.refresh())
-            except NotSent as error:
+            except BaseException as error:
+                # Open, it would be used without being asked about again.
                 self.disconnect()  # type: ignore[attr-defined]
-                if _doing.attempt is None:
+                if isinstance(error, NotSent) and _doing.attempt is None:
                     raise ConnectionError(str(error)) from None  # what redis-py and its users expect
                 raise
 

@@ -20,6 +20,8 @@ GUARD_EVERY_S = 1.0
 OTHERS_PER_S = 50
 """Fewer commands of others than this: nobody is there who could suffer from a busy CPU."""
 SLOWEST_KEYS_PER_S = 500.0
+_PINGS = 3
+_LONG_LINE_MS = 20.0
 _OWN_COMMANDS = frozenset({"scan", "dump", "pttl", "pexpiretime", "time", "info", "ping", "select"})
 """What a copy asks a source for, and an application hardly ever does."""
 
@@ -152,14 +154,14 @@ class SourceGuard:
     def _run(self) -> None:
         try:
             with self._source.new_connection(self._node) as connection:
-                base_ms = min(_ping_ms(connection) for _ in range(3))
+                base_ms = min(_ping_ms(connection) for _ in range(_PINGS))
                 while not self._stop.wait(GUARD_EVERY_S):
                     self._fresh = self._read(connection, base_ms)
         except DataPlaneError:
             return  # the copy notices by itself when its source is gone
 
     def _read(self, connection: Connection, base_ms: float) -> SourceReading | None:
-        latency_ms = max(0.0, _ping_ms(connection) - base_ms)
+        latency_ms = latency_beyond_ms(connection, base_ms)
         info = parse_info(connection.call("INFO"))
         now = _Counters(
             at=time.monotonic(),
@@ -206,6 +208,17 @@ def _commands_of_others(connection: Connection) -> int | None:
         if name.startswith("cmdstat_")
     }
     return sum(count for name, count in calls.items() if name.lower() not in _OWN_COMMANDS) if calls else None
+
+
+def latency_beyond_ms(connection: Connection, base_ms: float) -> float:
+    """
+    Return how much longer than *base_ms* a source takes to answer PING now, in ms.
+
+    Over a long line SCAN is asked for a round trip's keys at once, and one PING may have waited for that alone; two
+    more, each a round trip later, do not. On a short line they would come too soon to tell more than the first.
+    """
+    pings = _PINGS if base_ms > _LONG_LINE_MS else 1
+    return max(0.0, min(_ping_ms(connection) for _ in range(pings)) - base_ms)
 
 
 def _ping_ms(connection: Connection) -> float:

@@ -58,9 +58,10 @@ class _Admitted:
             try:
                 # Of a remote store too: it takes a journey, but so did the connection.
                 self.admission.check_connection(await watcher.read_again())
-            except NotSent as error:
+            except BaseException as error:
+                # Open, it would be used without being asked about again.
                 await self.disconnect(nowait=True)  # type: ignore[attr-defined]
-                if attempt is None:
+                if isinstance(error, NotSent) and attempt is None:
                     raise ConnectionError(str(error)) from None  # what redis-py and its users expect
                 raise
 

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from redismove.cli.copy import copy as copy_command
 from redismove.dataplane import pump as pump_module
+from redismove.dataplane import throttle as throttle_module
 from redismove.dataplane.compiled import NATIVE_VARIABLE
 from redismove.dataplane.connect import Server
 from redismove.dataplane.copy import CopyProgress, CopyStopped, Engine, copy
@@ -176,6 +177,25 @@ def test_the_guard_judges_what_it_is_told() -> None:
     assert throttle.rate(100) == 25_000
     throttle.note(None, 25_000)
     assert throttle.rate(100) == 31_250
+
+
+@pytest.mark.parametrize(
+    ("base_ms", "pings_ms", "beyond_ms"),
+    [
+        (80.0, [115.0, 81.0, 80.5], 0.5),  # the first met a SCAN of ours
+        (80.0, [130.0, 125.0, 140.0], 45.0),
+        (80.0, [79.0, 79.0, 79.0], 0.0),
+        (0.1, [30.1], 30.0),
+    ],
+)
+def test_a_scan_of_our_own_over_a_long_line_is_not_taken_for_a_suffering_source(
+    monkeypatch: pytest.MonkeyPatch, base_ms: float, pings_ms: list[float], beyond_ms: float
+) -> None:
+    answers = iter(pings_ms)
+    monkeypatch.setattr(throttle_module, "_ping_ms", lambda _: next(answers))
+
+    assert throttle_module.latency_beyond_ms(None, base_ms) == pytest.approx(beyond_ms)  # type: ignore[arg-type]
+    assert next(answers, None) is None
 
 
 def test_the_guard_tells_our_own_commands_from_those_of_others(source: Server) -> None:
