@@ -140,7 +140,7 @@ class _Admitted:
             sent = sock.send(pieces[0])
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             pass
-        except (OSError, ConnectionError, NotSent) as error:
+        except BaseException as error:
             self.disconnect()  # type: ignore[attr-defined]
             if isinstance(error, OSError):
                 raise ConnectionError(f"{type(error).__name__} while writing to the connection: {error}") from error
@@ -391,9 +391,13 @@ class EndpointRedis(CoreCommands):
                 *REFUSED_WHOLE,
             ) as error:
                 unsent = attempt.is_unsent(error)
-                error.surely_not_executed = unsent  # type: ignore[union-attr]
+                # For a lost connection a cluster's client answers with the error of what it tried next.
+                told = error if unsent or attempt.lost is None else attempt.lost
+                told.surely_not_executed = unsent  # type: ignore[attr-defined]
                 if not (unsent or repeat) or time.monotonic() >= deadline:
-                    raise
+                    if told is error:
+                        raise
+                    raise told from error
                 if isinstance(error, AuthenticationError) and cache is not None:
                     cache.credentials.forget()
                 self._watcher.refresh()

@@ -1,7 +1,7 @@
 """
 Runs `python -m bench` with what it is given; `make bench` calls it.
 
-    make bench                                        everything at a fifth of the size
+    make bench                                        everything at a fifth of the size, long lines at the full one
     REDIS_SHAKE=/path/to/redis-shake make bench       beside RedisShake
     python -m bench --full --json results.json        full size, and ten million keys
 """

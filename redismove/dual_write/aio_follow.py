@@ -94,7 +94,11 @@ class _Admitted:
         # From here to the writing no other task is let in; redis-py's own way with a timeout would let them.
         if not attempt.sent:
             self.admission.check_command(watcher.known_at_last())
-            check_open(writer.get_extra_info("socket"))
+            try:
+                check_open(writer.get_extra_info("socket"))
+            except NotSent:
+                await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+                raise
         attempt.sent = True
         try:
             writer.writelines(pieces)
@@ -362,9 +366,13 @@ class AsyncFollower:
                 *REFUSED_WHOLE,
             ) as error:
                 unsent = attempt.is_unsent(error)
-                error.surely_not_executed = unsent  # type: ignore[union-attr]
+                # For a lost connection a cluster's client answers with the error of what it tried next.
+                told = error if unsent or attempt.lost is None else attempt.lost
+                told.surely_not_executed = unsent  # type: ignore[attr-defined]
                 if not (unsent or repeat) or time.monotonic() >= deadline:
-                    raise
+                    if told is error:
+                        raise
+                    raise told from error
                 if isinstance(error, AuthenticationError) and cache is not None:
                     cache.credentials.forget()
                 await self.watcher.look_again()

@@ -149,8 +149,8 @@ def test_nothing_is_lost_of_an_application_that_stands_still_through_it(
 
         assert_nothing_lost(result, switches=8)
         if mode == "ours":
-            # Stopped between its last look and the wire: of unknown outcome, and said so.
-            assert result["client_errors"] <= 4
+            # Stopped between its last look and the wire: of unknown outcome, and said so. An ordinary client has 160.
+            assert result["client_errors"] <= 24
 
 
 def test_nothing_is_lost_at_5000_writes_a_second(tmp_path: Path) -> None:

@@ -500,3 +500,13 @@ def test_a_command_is_not_sent_on_a_connection_that_was_closed_meanwhile(
     monkeypatch.setattr(AsyncWatcher, "known_at_last", look_slowly)
     with_client(direct, test)
     assert direct.command(0, "GET", "n") == b"0"
+
+
+def test_a_closed_connection_to_a_cluster_is_opened_again(tmp_path: Path) -> None:
+    async def test(client: AsyncDualWriteRedis) -> None:
+        await client.set("n", 0)
+        here.command(0, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        assert await client.incr("n") == 1
+
+    with clustered_caches(tmp_path, 1, 1) as here:
+        with_client(here, test, patience_s=5)
