@@ -37,6 +37,8 @@ from redismove.dataplane.verify.compare import Pair
 
 _ROUND_KEYS: Final = 2000
 """So many keys are carried between two looks at the clock."""
+_SILENCE_S: Final = 1.0
+"""A source that is written to and notifies nothing for so long notifies nothing."""
 _FEW_KEYS: Final = 8
 """So few take no time; waiting for fewer would."""
 _FITS: Final = 4
@@ -264,9 +266,17 @@ class Pursuit:
         )
         changes = self._changes()
         self.marker()
-        if self.follower.notifications == 0 and changes > self._changes_before:
+        if changes > self._changes_before and not self._notifies_within(_SILENCE_S):
             self._cannot_follow("was written to and notified nothing")
             self.repair()
+
+    def _notifies_within(self, seconds: float) -> bool:
+        """Tell whether the source notifies at all: the first changes may be such as none does (XREADGROUP, XACK)."""
+        until = min(time.monotonic() + seconds, self._deadline)
+        while not self.follower.notifications and time.monotonic() < until:
+            time.sleep(0.005)
+            self.marker()
+        return self.follower.notifications > 0
 
     def drain_until(self, moment: float) -> None:
         """Keep up until a monotonic time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -459,6 +460,26 @@ def test_killed_and_run_again_nothing_is_lost(tmp_path: Path, step: str, hold_me
         assert_closed(here.source)
         writers.wait_for(250, more=True)
         assert_nothing_lost(writers.stop(), switches=1)
+
+
+def test_reading_of_groups_alone_is_not_taken_for_a_source_that_notifies_nothing(tmp_path: Path) -> None:
+    with world(tmp_path) as here:
+        here.fill(300)
+        here.source.command("XGROUP", "CREATE", "x", "g", "0", "MKSTREAM")
+        here.source.command("XGROUP", "CREATECONSUMER", "x", "g", "c")
+        here.source.command("XADD", "x", "1-1", "f", "v")
+
+        def read_and_write_later(event: CutoverEvent) -> None:
+            if event.step == "follow":
+                here.source.command("XREADGROUP", "GROUP", "g", "c", "COUNT", 1, "STREAMS", "x", ">")
+                threading.Timer(0.3, lambda: here.source.command("SET", "later", "v")).start()
+
+        report = here.cut(on_event=read_and_write_later)
+
+        assert report.not_possible == []
+        assert report.clean
+        assert here.target.command("GET", "later") == b"v"
+        assert here.target.command("XPENDING", "x", "g")[0] == 1
 
 
 @pytest.mark.parametrize("hold_method", ["pause-write", "fence"])
