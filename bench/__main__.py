@@ -134,6 +134,13 @@ def flush(server: RedisProcess) -> None:
         connection.call("FLUSHALL")
 
 
+def filled(server: RedisProcess, name: str, keys: int) -> int:
+    """Make a data set on an empty server; return how many keys it has."""
+    with server.connect() as connection:
+        datasets.fill(connection, name, keys)
+        return int(connection.call("DBSIZE"))
+
+
 @contextmanager
 def delayed(address: ServerAddress, round_trip_ms: float) -> Iterator[ServerAddress]:
     """The address of a proxy in front of a server."""
@@ -213,9 +220,7 @@ def bench_data(results: Results, name: str, options: argparse.Namespace, only: s
     """Everything about one data set between 6.2 and 7.0."""
     keys = max(100, int(datasets.SIZES[name] * options.scale))
     with redis_server(options.source) as source, redis_server(options.target) as target:
-        with source.connect() as connection:
-            datasets.fill(connection, name, keys)
-            keys = int(connection.call("DBSIZE"))
+        keys = filled(source, name, keys)
         say(f"{name}: {keys:,} keys, {datasets.WORDS[name]}; from {_version(source)} to {_version(target)}")
         if "copy" in only or "verify" in only:
             _bench_copy(results, name, keys, source, target, options)
@@ -228,9 +233,7 @@ def bench_data(results: Results, name: str, options: argparse.Namespace, only: s
             # In a fifth of the size a run takes half a second, of which the line's first round trips are a third.
             if options.scale < 1:
                 flush(source)
-                with source.connect() as connection:
-                    datasets.fill(connection, name, datasets.SIZES[name])
-                    keys = int(connection.call("DBSIZE"))
+                keys = filled(source, name, datasets.SIZES[name])
                 say(f"{name}: {keys:,} keys for the long line")
             _bench_delay(results, name, keys, source, target, options)
 
@@ -344,9 +347,7 @@ def bench_tls(results: Results, name: str, options: argparse.Namespace) -> None:
             redis_server(tls=files) as tls_target,
         ):
             for server in (source, tls_source):
-                with server.connect() as connection:
-                    datasets.fill(connection, name, keys)
-                    count = int(connection.call("DBSIZE"))
+                count = filled(server, name, keys)
 
             def plain() -> float:
                 flush(target)

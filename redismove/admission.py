@@ -17,9 +17,11 @@ pipeline again.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -27,10 +29,13 @@ from redis.exceptions import (
     AskError,
     BusyLoadingError,
     ClusterDownError,
+    ConnectionError,  # noqa: A004  redis-py's own name
     MasterDownError,
     MovedError,
     ReadOnlyError,
     RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004  redis-py's own name
     TryAgainError,
 )
 
@@ -76,19 +81,50 @@ class Attempt:
     sent: bool = False
     lost: BaseException | None = None
 
-    def is_unsent(self, error: BaseException) -> bool:
-        """Tell whether surely nothing was executed, *error* having ended it."""
-        return not self.sent or (self.whole and self.lost is None and isinstance(error, REFUSED_WHOLE))
+    def check(self) -> None:
+        """
+        See that more of it may be sent: redis-py would send a part of what was lost again.
 
-    def failed(self, error: BaseException) -> None:
-        """Note that a connection failed."""
-        if self.sent:
+        Raises:
+            the error of the connection that was lost.
+        """
+        if self.lost is not None and not self.repeat:
+            raise self.lost
+
+    def note(self, error: RedisError) -> None:
+        """Note what sending or reading ended with: an error reply, or a connection that failed."""
+        if isinstance(error, ResponseError | BusyLoadingError):
+            # A node of a cluster that sends us elsewhere ran nothing.
+            if self.whole and isinstance(error, REDIRECTED):
+                self.sent = False
+        elif self.sent and isinstance(error, ConnectionError | TimeoutError):
             self.lost = error
 
-    def answered(self, error: BaseException) -> None:
-        """Note an error reply: a node of a cluster that sends us elsewhere ran nothing."""
-        if self.whole and isinstance(error, REDIRECTED):
-            self.sent = False
+    def outcome(self, error: BaseException) -> tuple[bool, BaseException]:
+        """
+        Tell whether surely nothing was executed, *error* having ended it, and with which error the caller is told so.
+
+        That error's `surely_not_executed` says the same. For a lost connection a cluster's client answers with the
+        error of what it tried next: then it is that of the connection.
+        """
+        unsent = not self.sent or (self.whole and self.lost is None and isinstance(error, REFUSED_WHOLE))
+        told = error if unsent or self.lost is None else self.lost
+        told.surely_not_executed = unsent  # type: ignore[attr-defined]
+        return unsent, told
+
+
+doing: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+"""What this thread or task is at; None where nothing of the caller's is run."""
+
+
+@contextlib.contextmanager
+def during(attempt: Attempt | None) -> Iterator[None]:
+    """What is sent here belongs to *attempt*; with None it is nothing of the caller's."""
+    token = doing.set(attempt)
+    try:
+        yield
+    finally:
+        doing.reset(token)
 
 
 def is_of_the_client(pieces: Sequence[bytes]) -> bool:
@@ -162,6 +198,13 @@ class Admission:
 
         Raises:
             NotSent: it may not.
+            ConnectionError: the same where nothing of the caller's is run: what redis-py and its users expect.
         """
-        if document.next != self._entry:
+        if document.next == self._entry:
+            return
+        try:
             self.check_command(document)
+        except NotSent as error:
+            if doing.get() is None:
+                raise ConnectionError(str(error)) from None
+            raise

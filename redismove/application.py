@@ -15,12 +15,11 @@ refused, because a transaction cannot span two caches.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -34,12 +33,21 @@ from redis.exceptions import (
     AuthenticationError,
     ConnectionError,  # noqa: A004  redis-py's own name
     RedisClusterException,
-    ResponseError,
+    RedisError,
     TimeoutError,  # noqa: A004  redis-py's own name
 )
 from redis.retry import Retry
 
-from redismove.admission import REFUSED_WHOLE, Admission, Attempt, NotSent, check_open, is_of_the_client
+from redismove.admission import (
+    REFUSED_WHOLE,
+    Admission,
+    Attempt,
+    NotSent,
+    check_open,
+    doing,
+    during,
+    is_of_the_client,
+)
 from redismove.endpoint import Endpoint, EndpointEntry, EndpointStore, EndpointWatcher, FileEndpointStore
 from redismove.errors import RedismoveError
 
@@ -62,65 +70,46 @@ class CannotFollow(RedismoveError):
     """Something that has no meaning on a connection that may change its cache."""
 
 
-class _Doing(threading.local):
-    """What this thread is at; None outside of `EndpointRedis._run`."""
-
-    attempt: Attempt | None = None
-
-
-_doing = _Doing()
-
-
 class _Admitted:
     """A connection that asks before it is used (see `redismove.admission`), and notes what it was given to send."""
 
     admission: Admission | None = None
-    _greeting = False
 
     def connect_check_health(self, *args: Any, **kwargs: Any) -> Any:
         if self._sock is not None:  # type: ignore[attr-defined]
             return
-        with self._between_us():
+        with during(None):
             super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
         if self.admission is not None:
             try:
                 self.admission.check_connection(self.admission.watcher.refresh())
-            except BaseException as error:
+            except BaseException:
                 # Open, it would be used without being asked about again.
                 self.disconnect()  # type: ignore[attr-defined]
-                if isinstance(error, NotSent) and _doing.attempt is None:
-                    raise ConnectionError(str(error)) from None  # what redis-py and its users expect
                 raise
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        attempt = None if self._greeting else _doing.attempt
+        attempt = doing.get()
         pieces = [command] if isinstance(command, bytes) else list(command)
         if attempt is None or self.admission is None or is_of_the_client(pieces):
             super().send_packed_command(pieces, check_health)  # type: ignore[misc]
             return
-        if attempt.lost is not None and not attempt.repeat:
-            # redis-py would send a part of what was lost again, without knowing whether it was run.
-            raise attempt.lost
+        attempt.check()
         if check_health:
-            with self._between_us():
+            with during(None):
                 self.check_health()  # type: ignore[attr-defined]
         try:
             self._send(pieces, attempt)
-        except (ConnectionError, TimeoutError) as error:
-            attempt.failed(error)
+        except RedisError as error:
+            attempt.note(error)
             raise
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        attempt = None if self._greeting else _doing.attempt
         try:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]
-        except (ResponseError, *REFUSED_WHOLE) as error:
-            if attempt is not None:
-                attempt.answered(error)
-            raise
-        except (ConnectionError, TimeoutError) as error:
-            if attempt is not None:
-                attempt.failed(error)
+        except RedisError as error:
+            if (attempt := doing.get()) is not None:
+                attempt.note(error)
             raise
 
     def _send(self, pieces: list[bytes], attempt: Attempt) -> None:
@@ -149,15 +138,6 @@ class _Admitted:
         rest = [pieces[0][sent:], *pieces[1:]] if sent < len(pieces[0]) else pieces[1:]
         if rest:
             super().send_packed_command(rest, check_health=False)  # type: ignore[misc]
-
-    @contextlib.contextmanager
-    def _between_us(self) -> Iterator[None]:
-        """What is sent here is no command of the caller's."""
-        before, self._greeting = self._greeting, True
-        try:
-            yield
-        finally:
-            self._greeting = before
 
 
 class _PlainConnection(_Admitted, Connection):
@@ -380,8 +360,8 @@ class EndpointRedis(CoreCommands):
             attempt = Attempt(whole=whole, repeat=repeat)
             try:
                 cache = self._current()
-                _doing.attempt = attempt
-                return send(cache.client)
+                with during(attempt):
+                    return send(cache.client)
             except (
                 NotSent,
                 ConnectionError,
@@ -390,10 +370,7 @@ class EndpointRedis(CoreCommands):
                 RedisClusterException,
                 *REFUSED_WHOLE,
             ) as error:
-                unsent = attempt.is_unsent(error)
-                # For a lost connection a cluster's client answers with the error of what it tried next.
-                told = error if unsent or attempt.lost is None else attempt.lost
-                told.surely_not_executed = unsent  # type: ignore[attr-defined]
+                unsent, told = attempt.outcome(error)
                 if not (unsent or repeat) or time.monotonic() >= deadline:
                     if told is error:
                         raise
@@ -402,7 +379,6 @@ class EndpointRedis(CoreCommands):
                     cache.credentials.forget()
                 self._watcher.refresh()
             finally:
-                _doing.attempt = None
                 if cache is not None and cache is not self._cache:
                     cache.drop_idle()
             # Until the Endpoint moves on or the cache takes us: there is nothing to be told by.

@@ -580,13 +580,18 @@ class _Worker(threading.Thread):
         except Refused:
             self.refused_logins += 1
             return None
-        # Who stood still meanwhile may have fetched the new key of a cache that is no longer the one.
-        if self.workload.watcher.refresh().entry != document.entry:
-            self._connection.close()
-            self._connection = None
-            return None
-        self.side = self.workload.sides.number(document)
+        if self._still_named():
+            self.side = self.workload.sides.number(document)
         return self._connection
+
+    def _still_named(self) -> bool:
+        """Keep a new connection if the Endpoint names its cache: who stood still may have fetched another's new key."""
+        assert self._connection is not None
+        if self.workload.watcher.refresh().entry == self._connection.entry:
+            return True
+        self._connection.close()
+        self._connection = None
+        return False
 
     def _go_to(self, where: tuple[str, int]) -> bool:
         assert self._connection is not None
@@ -596,10 +601,8 @@ class _Worker(threading.Thread):
             self._connection = PlainConnection(entry, self.workload.credentials, 0, where=where)
         except Refused:
             self._connection = None
-        if self._connection is not None and self.workload.watcher.refresh().entry != entry:
-            self._connection.close()
-            self._connection = None
-        return self._connection is not None
+            return False
+        return self._still_named()
 
     def _fail(self, command: Sequence[bytes], reason: str, *, unknown: bool) -> None:
         self.errors += 1

@@ -12,8 +12,7 @@ import contextlib
 import inspect
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import redis.asyncio
@@ -27,18 +26,23 @@ from redis.exceptions import (
     ConnectionError,  # noqa: A004  redis-py's own name
     RedisClusterException,
     RedisError,
-    ResponseError,
     TimeoutError,  # noqa: A004  redis-py's own name
 )
 
-from redismove.admission import REFUSED_WHOLE, Admission, Attempt, NotSent, check_open, is_of_the_client
+from redismove.admission import (
+    REFUSED_WHOLE,
+    Admission,
+    Attempt,
+    NotSent,
+    check_open,
+    doing,
+    during,
+    is_of_the_client,
+)
 from redismove.endpoint import Endpoint, EndpointEntry, EndpointWatcher
 
 AsyncCredentials = Callable[[str], "tuple[str | None, str] | Awaitable[tuple[str | None, str]]"]
 """As `redismove.application.Credentials`; may be a coroutine function. A plain one is called in a thread."""
-
-_doing: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
-"""What this task is at; None outside of `AsyncFollower.run`."""
 
 
 class _Admitted:
@@ -49,8 +53,7 @@ class _Admitted:
     async def connect_check_health(self, *args: Any, **kwargs: Any) -> Any:
         if self.is_connected:  # type: ignore[attr-defined]
             return
-        attempt = _doing.get()
-        with _apart():
+        with during(None):
             await super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
         if self.admission is not None:
             watcher = self.admission.watcher
@@ -58,30 +61,26 @@ class _Admitted:
             try:
                 # Of a remote store too: it takes a journey, but so did the connection.
                 self.admission.check_connection(await watcher.read_again())
-            except BaseException as error:
+            except BaseException:
                 # Open, it would be used without being asked about again.
                 await self.disconnect(nowait=True)  # type: ignore[attr-defined]
-                if isinstance(error, NotSent) and attempt is None:
-                    raise ConnectionError(str(error)) from None  # what redis-py and its users expect
                 raise
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        attempt = _doing.get()
+        attempt = doing.get()
         pieces = [command] if isinstance(command, bytes) else list(command)
         if attempt is None or self.admission is None or is_of_the_client(pieces):
             await super().send_packed_command(pieces, check_health)  # type: ignore[misc]
             return
-        if attempt.lost is not None and not attempt.repeat:
-            # redis-py would send a part of what was lost again, without knowing whether it was run.
-            raise attempt.lost
+        attempt.check()
         await self.connect_check_health()
         if check_health:
-            with _apart():
+            with during(None):
                 await self.check_health()  # type: ignore[attr-defined]
         try:
             await self._send(pieces, attempt)
-        except (ConnectionError, TimeoutError) as error:
-            attempt.failed(error)
+        except RedisError as error:
+            attempt.note(error)
             raise
 
     async def _send(self, pieces: list[bytes], attempt: Attempt) -> None:
@@ -112,27 +111,12 @@ class _Admitted:
             raise
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        attempt = _doing.get()
         try:
             return await super().read_response(*args, **kwargs)  # type: ignore[misc]
-        except (ResponseError, *REFUSED_WHOLE) as error:
-            if attempt is not None:
-                attempt.answered(error)
+        except RedisError as error:
+            if (attempt := doing.get()) is not None:
+                attempt.note(error)
             raise
-        except (ConnectionError, TimeoutError) as error:
-            if attempt is not None:
-                attempt.failed(error)
-            raise
-
-
-@contextlib.contextmanager
-def _apart() -> Iterator[None]:
-    """What is sent here is no command of the caller's."""
-    token = _doing.set(None)
-    try:
-        yield
-    finally:
-        _doing.reset(token)
 
 
 class PlainConnection(_Admitted, Connection):
@@ -352,11 +336,8 @@ class AsyncFollower:
             attempt = Attempt(whole=whole, repeat=repeat)
             try:
                 cache = await self.current()
-                token = _doing.set(attempt)
-                try:
+                with during(attempt):
                     return await send(cache)
-                finally:
-                    _doing.reset(token)
             except (
                 NotSent,
                 ConnectionError,
@@ -365,10 +346,7 @@ class AsyncFollower:
                 RedisClusterException,
                 *REFUSED_WHOLE,
             ) as error:
-                unsent = attempt.is_unsent(error)
-                # For a lost connection a cluster's client answers with the error of what it tried next.
-                told = error if unsent or attempt.lost is None else attempt.lost
-                told.surely_not_executed = unsent  # type: ignore[attr-defined]
+                unsent, told = attempt.outcome(error)
                 if not (unsent or repeat) or time.monotonic() >= deadline:
                     if told is error:
                         raise
